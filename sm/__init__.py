@@ -1,0 +1,3 @@
+"""The storage daemon: SRs, VDIs and their data paths."""
+
+__all__: list[str] = []

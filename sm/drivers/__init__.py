@@ -1,0 +1,3 @@
+"""One module for each SR type."""
+
+__all__: list[str] = []

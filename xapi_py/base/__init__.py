@@ -1,0 +1,3 @@
+"""The leaf library: names, errors, configuration, undo, framed RPC and daemon bootstrap."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Length-prefixed JSON-RPC 2.0 between the daemons of one host."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""The XenAPI data model: classes, messages, enums, errors, roles, templates."""
+
+__all__: list[str] = []

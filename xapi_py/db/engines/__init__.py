@@ -1,0 +1,3 @@
+"""Durability engines: memory and sqlite."""
+
+__all__: list[str] = []

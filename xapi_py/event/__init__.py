@@ -1,0 +1,3 @@
+"""event.from, event.next and their subscriptions."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Samples, archives and their HTTP answers."""
+
+__all__: list[str] = []

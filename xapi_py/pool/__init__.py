@@ -1,0 +1,3 @@
+"""Pool roles, host gateways and forwarding."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Sessions, logins and role-based access control."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Task records of running and finished calls."""
+
+__all__: list[str] = []

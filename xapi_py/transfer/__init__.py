@@ -1,0 +1,3 @@
+"""Disk and VM streams over HTTP, blobs and consoles."""
+
+__all__: list[str] = []

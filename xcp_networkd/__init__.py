@@ -1,0 +1,3 @@
+"""The network daemon: bridges, bonds, VLANs and addresses."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Network backends."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Hypervisor backends."""
+
+__all__: list[str] = []
