@@ -6,6 +6,8 @@ the process with a clear message.
 """
 
 import argparse
+import contextlib
+import json
 import logging
 import os
 import socket
@@ -17,6 +19,7 @@ from typing import Any
 
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
 from xapi_py.base import log as log_setup
@@ -61,6 +64,7 @@ def parse(name: str, argv: list[str]) -> tuple[Arguments, argparse.Namespace]:
     parser.add_argument("--config", type=Path, help="YAML configuration")
     parser.add_argument("--backend", default="simulator")
     parser.add_argument("--host", type=int, default=1, help="number of the simulated host")
+    parser.add_argument("--ready-fd", type=int, help="gets one JSON line when the socket answers")
     parser.add_argument("--log-level", default=os.environ.get("XAPI_LOG_LEVEL", "INFO"))
     parser.add_argument("--log-file", help="standard error when absent")
     options = parser.parse_args(argv)
@@ -89,11 +93,13 @@ def main(name: str, setup: Setup, argv: list[str] | None = None) -> None:
         reactor.listenUNIX(str(arguments.socket), server, mode=0o600)
         reactor.addSystemEventTrigger("before", "shutdown", _stop, service)
         log.info("%s listens on %s", name, arguments.socket)
+        if options.ready_fd is not None:
+            announce_ready(options.ready_fd, {"socket": str(arguments.socket)})
 
     def refused(failure: Failure) -> None:
         nonlocal status
         status = 1
-        if failure.check(ConfigError):
+        if failure.check(ConfigError, CannotListenError):
             print(f"{name}: {failure.value}", file=sys.stderr)
         else:
             log.error("%s cannot start\n%s", name, failure.getTraceback())
@@ -101,11 +107,19 @@ def main(name: str, setup: Setup, argv: list[str] | None = None) -> None:
 
     def begin() -> None:
         starting = Deferred.fromCoroutine(setup(arguments, reactor))
-        starting.addCallbacks(started, refused)
+        starting.addCallback(started)
+        starting.addErrback(refused)
 
     reactor.callWhenRunning(begin)
     reactor.run()
     sys.exit(status)
+
+
+def announce_ready(descriptor: int, answer: Mapping[str, object]) -> None:
+    """Tell the supervisor that this process answers, as one JSON line; closes the descriptor."""
+    with os.fdopen(descriptor, "w", encoding="utf-8") as pipe, contextlib.suppress(BrokenPipeError):
+        pipe.write(json.dumps(answer) + "\n")
+        pipe.flush()
 
 
 def _stop(service: Service) -> "Deferred[None] | None":

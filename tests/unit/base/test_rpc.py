@@ -3,7 +3,7 @@
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.test.proto_helpers import StringTransport
+from twisted.internet.testing import StringTransport
 
 from xapi_py.base.rpc import framing
 from xapi_py.base.rpc.errors import RpcError

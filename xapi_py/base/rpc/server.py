@@ -1,9 +1,9 @@
 """The answering side of the internal RPC."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory
@@ -119,7 +119,9 @@ class _ServerProtocol(TwistedProtocol):
         if not isinstance(outcome, Awaitable):
             self._answer(identifier, outcome)
             return
-        running = Deferred.fromCoroutine(outcome)  # type: ignore[arg-type]
+        running: Deferred[object] = Deferred.fromCoroutine(
+            cast(Coroutine[Any, Any, object], outcome)
+        )
         if running.called and not running.paused and not isinstance(running.result, Failure):
             self._answer(identifier, running.result)
             return
