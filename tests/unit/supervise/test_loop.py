@@ -1,0 +1,40 @@
+import os
+import signal
+
+from xapi_py.supervise.loop import Loop
+
+
+def test_timers_fire_in_order_of_time_and_cancelled_ones_do_not():
+    loop, fired = Loop(), []
+    loop.later(0.002, lambda: fired.append("second"))
+    loop.later(0.0, lambda: fired.append("first"))
+    loop.cancel(loop.later(0.001, lambda: fired.append("never")))
+    loop.later(0.003, lambda: fired.append("last"))
+    loop.run(lambda: "last" in fired, lambda number: None)
+    assert fired == ["first", "second", "last"]
+
+
+def test_signals_reach_the_loop_and_the_old_behaviour_returns_after():
+    loop, seen = Loop(), []
+    before = signal.getsignal(signal.SIGTERM)
+    loop.later(0.0, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    loop.run(lambda: bool(seen), seen.append)
+    assert seen == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_forgotten_descriptor_calls_no_more():
+    loop, calls = Loop(), []
+    reading, writing = os.pipe()
+    os.write(writing, b"x")
+
+    def once() -> None:
+        calls.append("once")
+        loop.forget(reading)
+        loop.later(0.0, lambda: calls.append("end"))
+
+    loop.watch(reading, once)
+    loop.run(lambda: "end" in calls, lambda number: None)
+    os.close(reading)
+    os.close(writing)
+    assert calls == ["once", "end"]

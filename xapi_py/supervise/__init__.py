@@ -1,0 +1,3 @@
+"""Starting, watching and stopping all daemons of a development pool."""
+
+__all__: list[str] = []
