@@ -1,0 +1,334 @@
+"""From a parsed call to the bytes of its answer.
+
+Order of checks, as real clients can see it: the method exists, the number of
+parameters, the session, the types, the permission, then the message's own
+code.  Source: facts/traces, groups params and session.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.python.failure import Failure
+
+from xapi_py.api import implicit
+from xapi_py.api.call import Call, Caller
+from xapi_py.api.registry import HANDLERS, ResultEncoder
+from xapi_py.api.toolstack import Toolstack
+from xapi_py.base.errors import ApiError
+from xapi_py.base.names import new_uuid
+from xapi_py.datamodel import errors as err
+from xapi_py.datamodel.model import REQUIRED, MessageDef, RefOf, String, Type, Void
+from xapi_py.session import rbac
+from xapi_py.session.sessions import Session
+from xapi_py.task.tasks import cancelled
+from xapi_py.wire.dialect import Dialect, RawCall
+
+log = logging.getLogger(__name__)
+
+_STRING = String()
+_TASK_REF = RefOf("task")
+_ASYNC_PREFIXES = ("Async.", "InternalAsync.")
+_NOBODY = Session(ref=implicit.NULL, user_name="")
+
+Chunks = list[bytes]
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """Everything the dispatcher knows about one message."""
+
+    message: MessageDef
+    run: Callable[..., Any]
+    types: tuple[Type, ...]
+    defaults: tuple[object, ...]
+    mandatory: int
+    any_count: bool
+    permission: str
+    encoder: ResultEncoder | None
+    audited: bool
+
+
+class Dispatcher:
+    """Answers calls of all dialects.
+
+    ``rpc`` is the whole interface: it gives the finished answer, or a Deferred
+    of it when the call waits for something.  It never raises.
+    """
+
+    def __init__(self, toolstack: Toolstack) -> None:
+        self._toolstack = toolstack
+        self._model = toolstack.model
+        self._entries: dict[str, Entry] = {}
+
+    def rpc(self, dialect: Dialect, raw: RawCall, caller: Caller) -> "Chunks | Deferred[Chunks]":
+        """Answer one call."""
+        try:
+            outcome = self._start(dialect, raw, caller)
+        except ApiError as error:
+            return dialect.failure(error, raw.id)
+        except Exception:
+            return dialect.failure(internal_error(raw.method, Failure()), raw.id)
+        if not isinstance(outcome, Deferred):
+            return outcome
+
+        def refused(failure: Failure) -> Chunks:
+            return dialect.failure(api_error(raw.method, failure), raw.id)
+
+        return outcome.addErrback(refused)
+
+    def entry(self, method: str) -> Entry | None:
+        """Find what answers a method; ``Class_message`` is found as well."""
+        entry = self._entries.get(method)
+        if entry is None:
+            message = self._model.messages.get(method) or self._aliased(method)
+            if message is None:
+                return None
+            entry = self._entries[method] = self._build(message)
+        return entry
+
+    def _aliased(self, method: str) -> MessageDef | None:
+        for name, class_def in self._model.classes.items():
+            if method.startswith(f"{name}_") and class_def:
+                found = self._model.messages.get(f"{name}.{method[len(name) + 1 :]}")
+                if found is not None:
+                    return found
+        return None
+
+    def _build(self, message: MessageDef) -> Entry:
+        registered = HANDLERS.get(message.wire_name)
+        if message.removed:
+            run: Callable[..., Any] = implicit.removed
+        elif registered is not None:
+            run = registered.handler
+        else:
+            run = implicit.handler_for(self._model, message)
+        mandatory = sum(1 for p in message.params if p.default is REQUIRED)
+        return Entry(
+            message=message,
+            run=run,
+            types=tuple(p.type for p in message.params),
+            defaults=tuple(p.default for p in message.params),
+            mandatory=mandatory,
+            any_count=mandatory < len(message.params),
+            permission=message.wire_name.lower(),
+            encoder=registered.encoder if registered else implicit.encoder_for(message),
+            audited=message.role not in ("read-only", "") and message.implicit != "get",
+        )
+
+    def _start(
+        self, dialect: Dialect, raw: RawCall, caller: Caller
+    ) -> "Chunks | Deferred[Chunks]":
+        method, is_async = raw.method, False
+        for prefix in _ASYNC_PREFIXES:
+            if method.startswith(prefix):
+                method, is_async = method[len(prefix) :], True
+        entry = self.entry(method)
+        if entry is None or (is_async and method not in self._model.messages):
+            return self._unknown(dialect, raw, method)
+        if is_async and not entry.message.is_async:
+            self._check_count(entry, method, raw.params)
+            raise ApiError("Fault", f"No async mode for this operation (rpc: {raw.method})")
+        self._check_count(entry, method, raw.params)
+        session = self._session(dialect, entry, raw.params)
+        arguments = self._arguments(dialect, entry, raw.params)
+        call = Call(self._toolstack, session, method, caller)
+        self._authorise(call, entry, arguments)
+        if is_async:
+            return self._run_async(dialect, raw, call, entry, arguments)
+        return self._run(dialect, raw, call, entry, arguments)
+
+    def _unknown(self, dialect: Dialect, raw: RawCall, method: str) -> Chunks:
+        if method == "system.listMethods":
+            return dialect.bare(sorted(self._model.messages), raw.id)
+        if raw.method.startswith("system.isAlive:") and raw.params:
+            return dialect.success([dialect.encode_raw(raw.params[0])], raw.id)
+        if raw.params:
+            self._toolstack.sessions.get(dialect.decode(raw.params[0], _STRING))
+        raise err.MESSAGE_METHOD_UNKNOWN(method)
+
+    def _check_count(self, entry: Entry, method: str, params: list[Any]) -> None:
+        received = len(params) - (1 if entry.message.needs_session else 0)
+        if entry.any_count:
+            if received >= entry.mandatory:
+                return
+        elif received == entry.mandatory:
+            return
+        raise err.MESSAGE_PARAMETER_COUNT_MISMATCH(method, entry.mandatory, received)
+
+    def _session(self, dialect: Dialect, entry: Entry, params: list[Any]) -> Session:
+        if not entry.message.needs_session:
+            return _NOBODY
+        return self._toolstack.sessions.get(dialect.decode(params[0], _STRING))
+
+    def _arguments(self, dialect: Dialect, entry: Entry, params: list[Any]) -> list[Any]:
+        given = params[1:] if entry.message.needs_session else params
+        types = entry.types
+        values = [dialect.decode(raw, t) for raw, t in zip(given, types, strict=False)]
+        if len(values) < len(types):
+            values.extend(entry.defaults[len(values) :])
+        return values
+
+    def _authorise(self, call: Call, entry: Entry, arguments: list[Any]) -> None:
+        session, message = call.session, entry.message
+        if not message.needs_session:
+            return
+        if message.pool_internal and not session.is_pool:
+            raise err.INTERNAL_ERROR(f"{message.wire_name} is for pool members only")
+        if session.superuser:
+            return
+        if entry.permission not in session.permissions or message.key_roles:
+            named = {p.name: a for p, a in zip(message.params, arguments, strict=False)}
+            try:
+                rbac.check(self._model, session.permissions, message, named)
+            except ApiError as error:
+                self._audit(call, entry, arguments, error, allowed=False)
+                raise
+
+    def _run(
+        self, dialect: Dialect, raw: RawCall, call: Call, entry: Entry, arguments: list[Any]
+    ) -> "Chunks | Deferred[Chunks]":
+        db = call.db
+        before = db.generation
+        try:
+            value = entry.run(call, *arguments)
+        except ApiError as error:
+            if entry.audited:
+                self._audit(call, entry, arguments, error)
+            raise
+        if implicit.is_coroutine(value):
+            running: Deferred[Any] = Deferred.fromCoroutine(value)
+            call.running = running
+            return Deferred.fromCoroutine(
+                self._finish(dialect, raw, call, entry, arguments, running)
+            )
+        chunks = self._success(dialect, raw, call, entry, value)
+        if entry.audited:
+            self._audit(call, entry, arguments, None)
+        if db.generation == before:
+            return chunks
+        durable = db.durable()
+        if durable.called:
+            return chunks
+        return durable.addCallback(lambda _: chunks)
+
+    async def _finish(
+        self,
+        dialect: Dialect,
+        raw: RawCall,
+        call: Call,
+        entry: Entry,
+        arguments: list[Any],
+        running: "Deferred[Any]",
+    ) -> Chunks:
+        problem: ApiError | None = None
+        try:
+            value = await running
+            await call.db.durable()
+            return self._success(dialect, raw, call, entry, value)
+        except CancelledError:
+            problem = cancelled(call.task_ref)
+            raise problem from None
+        except ApiError as error:
+            problem = error
+            raise
+        finally:
+            if entry.audited:
+                self._audit(call, entry, arguments, problem)
+            if call.task_ref != implicit.NULL:
+                call.toolstack.tasks.forget(call.task_ref)
+
+    def _success(
+        self, dialect: Dialect, raw: RawCall, call: Call, entry: Entry, value: Any
+    ) -> Chunks:
+        if entry.encoder is not None:
+            return dialect.success(entry.encoder(dialect, value), raw.id)
+        return dialect.success([dialect.encode(value, entry.message.result)], raw.id)
+
+    def _run_async(
+        self, dialect: Dialect, raw: RawCall, call: Call, entry: Entry, arguments: list[Any]
+    ) -> Chunks:
+        call.method = f"Async.{entry.message.wire_name}"
+        task = call.task
+        running: Deferred[Any] = Deferred()
+        self._toolstack.clock.callLater(0, running.callback, None)
+        call.running = Deferred.fromCoroutine(self._background(running, call, entry, arguments))
+        return dialect.success([dialect.encode(task, _TASK_REF)], raw.id)
+
+    async def _background(
+        self, start: "Deferred[Any]", call: Call, entry: Entry, arguments: list[Any]
+    ) -> None:
+        tasks = self._toolstack.tasks
+        problem: ApiError | None = None
+        try:
+            await start
+            value = entry.run(call, *arguments)
+            if implicit.is_coroutine(value):
+                value = await value
+            await call.db.durable()
+            tasks.succeed(call.task_ref, implicit.result_text(value, entry.message.result))
+        except CancelledError:
+            problem = cancelled(call.task_ref)
+        except ApiError as error:
+            problem = error
+        except Exception:
+            problem = internal_error(call.method, Failure())
+        if problem is not None:
+            tasks.fail(call.task_ref, problem)
+        if entry.audited:
+            self._audit(call, entry, arguments, problem)
+
+    def _audit(
+        self,
+        call: Call,
+        entry: Entry,
+        arguments: list[Any],
+        problem: ApiError | None,
+        allowed: bool = True,
+    ) -> None:
+        message, session = entry.message, call.session
+        shown: list[tuple[str, str]] = []
+        if not message.secret:
+            shown = [
+                (p.name, str(a) if isinstance(a, str | int | float) else "...")
+                for p, a in zip(message.params, arguments, strict=False)
+            ]
+        outcome = "OK" if problem is None else f"ERROR:{problem.code}"
+        self._toolstack.audit.record(
+            session.ref,
+            session.subject_sid,
+            session.user_name,
+            outcome,
+            message.wire_name,
+            shown,
+            allowed=allowed,
+        )
+
+
+def api_error(method: str, failure: Failure) -> ApiError:
+    """Give the API error of a failure; an unexpected one becomes INTERNAL_ERROR."""
+    problem = failure.value
+    if isinstance(problem, ApiError):
+        return problem
+    return internal_error(method, failure)
+
+
+def internal_error(method: str, failure: Failure) -> ApiError:
+    """Log an unexpected failure under an id and give the error that names the id.
+
+    The client gets the kind of failure and the id, never a traceback.
+    """
+    log_id = new_uuid()
+    log.error("%s failed [%s]\n%s", method, log_id, failure.getTraceback())
+    problem = failure.value
+    return err.INTERNAL_ERROR(f"{type(problem).__name__}: {problem} [log {log_id}]")
+
+
+def answered(chunks: Chunks) -> "Deferred[Chunks]":
+    """Wrap a finished answer."""
+    return succeed(chunks)
+
+
+__all__ = ["Dispatcher", "Entry", "Void", "api_error", "internal_error"]

@@ -1,0 +1,262 @@
+"""The messages that follow from the model: getters, setters, create, destroy, listings.
+
+Two thirds of all messages need no code of their own.  Source: facts/README.md,
+"Implicit messages, by rule".
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeGuard
+
+from xapi_py.api.call import Call
+from xapi_py.api.registry import ResultEncoder
+from xapi_py.base.names import NULL_REF, Ref
+from xapi_py.datamodel import errors as err
+from xapi_py.datamodel.model import FieldDef, MessageDef, Model, RefOf, SetOf, Type
+from xapi_py.datamodel.unimplemented import UNIMPLEMENTED
+from xapi_py.db.row import Row
+from xapi_py.plan import query
+from xapi_py.wire.dialect import Dialect
+from xapi_py.wire.xmlrpc import xml_value_text
+
+NULL = NULL_REF
+Handler = Callable[..., Any]
+
+
+def is_coroutine(value: object) -> TypeGuard[Coroutine[Any, Any, Any]]:
+    """Whether a handler gave work to wait for rather than a value."""
+    return isinstance(value, Coroutine)
+
+
+def result_text(value: object, kind: Type) -> str:
+    """Give the text that task.result holds."""
+    return xml_value_text(value, kind)
+
+
+def removed(call: Call, *arguments: object) -> None:
+    """Answer a message whose life is over.  Errors: MESSAGE_REMOVED."""
+    raise err.MESSAGE_REMOVED()
+
+
+def handler_for(model: Model, message: MessageDef) -> Handler:
+    """Make the code of a message that has no function of its own."""
+    make = _MAKERS.get(message.implicit or "")
+    if make is None:
+        return _unimplemented(message)
+    return make(model, message)
+
+
+def encoder_for(message: MessageDef) -> ResultEncoder | None:
+    """Give the encoder of messages that answer whole records of rows."""
+    match message.implicit:
+        case "get_record":
+            return lambda dialect, row: [dialect.record(row)]
+        case "get_all_records" | "get_all_records_where":
+            return _record_map
+        case _:
+            return None
+
+
+def _record_map(dialect: Dialect, rows: list[Row]) -> list[bytes]:
+    return dialect.record_map(rows)
+
+
+def _unimplemented(message: MessageDef) -> Handler:
+    code = UNIMPLEMENTED.get(message.wire_name, "NOT_IMPLEMENTED")
+
+    def refuse(call: Call, *arguments: object) -> None:
+        raise err.by_code(code, message.wire_name)
+
+    return refuse
+
+
+def _get(model: Model, message: MessageDef) -> Handler:
+    cls, name = message.cls, _field(message).name
+
+    def get(call: Call, ref: Ref) -> object:
+        return getattr(call.toolstack.db.row(cls, ref), name)
+
+    return get
+
+
+def _set(model: Model, message: MessageDef) -> Handler:
+    cls, field = message.cls, _field(message)
+
+    def set_field(call: Call, ref: Ref, value: object) -> None:
+        call.db.row(cls, ref)
+        check_reference(call, field, value)
+        with call.db.transaction() as tx:
+            tx.set(cls, ref, field.name, value)
+
+    return set_field
+
+
+def _add(model: Model, message: MessageDef) -> Handler:
+    cls, name = message.cls, _field(message).name
+
+    def add(call: Call, ref: Ref, value: object) -> None:
+        call.db.row(cls, ref)
+        with call.db.transaction() as tx:
+            tx.add_to_set(cls, ref, name, value)
+
+    return add
+
+
+def _remove(model: Model, message: MessageDef) -> Handler:
+    cls, name = message.cls, _field(message).name
+
+    def remove(call: Call, ref: Ref, value: object) -> None:
+        call.db.row(cls, ref)
+        with call.db.transaction() as tx:
+            tx.remove_from_set(cls, ref, name, value)
+
+    return remove
+
+
+def _add_to(model: Model, message: MessageDef) -> Handler:
+    cls, name = message.cls, _field(message).name
+
+    def add_to(call: Call, ref: Ref, key: object, value: object) -> None:
+        if key in getattr(call.db.row(cls, ref), name):
+            raise err.MAP_DUPLICATE_KEY(cls, name, ref, key)
+        with call.db.transaction() as tx:
+            tx.add_to_map(cls, ref, name, key, value)
+
+    return add_to
+
+
+def _remove_from(model: Model, message: MessageDef) -> Handler:
+    cls, name = message.cls, _field(message).name
+
+    def remove_from(call: Call, ref: Ref, key: object) -> None:
+        call.db.row(cls, ref)
+        with call.db.transaction() as tx:
+            tx.remove_from_map(cls, ref, name, key)
+
+    return remove_from
+
+
+def _get_by_uuid(model: Model, message: MessageDef) -> Handler:
+    cls = message.cls
+    return lambda call, uuid: call.db.by_uuid(cls, uuid)
+
+
+def _get_by_name_label(model: Model, message: MessageDef) -> Handler:
+    cls = message.cls
+    return lambda call, label: call.db.by_name_label(cls, label)
+
+
+def _get_record(model: Model, message: MessageDef) -> Handler:
+    cls = message.cls
+    return lambda call, ref: call.db.row(cls, ref)
+
+
+def _get_all(model: Model, message: MessageDef) -> Handler:
+    cls = message.cls
+    return lambda call: tuple(call.db.refs(cls))
+
+
+def _get_all_records(model: Model, message: MessageDef) -> Handler:
+    cls = message.cls
+    return lambda call: list(call.db.rows(cls))
+
+
+def _get_all_records_where(model: Model, message: MessageDef) -> Handler:
+    class_def = model.classes[message.cls]
+
+    def where(call: Call, expression: str) -> list[Row]:
+        matches = query.compile_query(class_def, expression)
+        return [row for row in call.db.rows(class_def.name) if matches(row)]
+
+    return where
+
+
+def _get_all_where(model: Model, message: MessageDef) -> Handler:
+    class_def = model.classes[message.cls]
+
+    def where(call: Call, expression: str) -> tuple[Ref, ...]:
+        matches = query.compile_query(class_def, expression)
+        return tuple(row.ref for row in call.db.rows(class_def.name) if matches(row))
+
+    return where
+
+
+def _create(model: Model, message: MessageDef) -> Handler:
+    cls = message.cls
+
+    def create(call: Call, record: dict[str, Any]) -> Ref:
+        with call.db.transaction() as tx:
+            return tx.create(cls, constructor_fields(call, cls, record))
+
+    return create
+
+
+def _destroy(model: Model, message: MessageDef) -> Handler:
+    cls = message.cls
+
+    def destroy(call: Call, ref: Ref) -> None:
+        call.db.row(cls, ref)
+        with call.db.transaction() as tx:
+            tx.delete(cls, ref)
+
+    return destroy
+
+
+def constructor_fields(call: Call, cls: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Check the struct given to ``create`` and give the fields to store.
+
+    Dynamic members are left out.  Errors: INTERNAL_ERROR naming a required
+    member that is missing; HANDLE_INVALID for a reference to nothing.
+    """
+    fields: dict[str, Any] = {}
+    for field in call.model.classes[cls].fields.values():
+        if field.qualifier == "dynamic" or field.internal:
+            continue
+        if field.name in record:
+            check_reference(call, field, record[field.name])
+            fields[field.name] = record[field.name]
+        elif field.required:
+            raise err.INTERNAL_ERROR(f"{cls}.create: the member {field.name} is missing")
+    return fields
+
+
+def check_reference(call: Call, field: FieldDef, value: object) -> None:
+    """Refuse a reference to an object that does not exist.
+
+    Null and empty references pass.  Errors: HANDLE_INVALID.
+    """
+    if field.dangling_ok:
+        return
+    kind = field.type
+    if isinstance(kind, RefOf):
+        refs: tuple[Any, ...] = (value,)
+    elif isinstance(kind, SetOf) and isinstance(kind.item, RefOf):
+        kind, refs = kind.item, tuple(value)  # type: ignore[arg-type]
+    else:
+        return
+    for ref in refs:
+        if ref not in (NULL_REF, "") and call.db.find(kind.cls, ref) is None:
+            raise err.HANDLE_INVALID(kind.cls, ref)
+
+
+def _field(message: MessageDef) -> FieldDef:
+    assert message.field is not None
+    return message.field
+
+
+_MAKERS: dict[str, Callable[[Model, MessageDef], Handler]] = {
+    "get": _get,
+    "set": _set,
+    "add": _add,
+    "remove": _remove,
+    "add_to": _add_to,
+    "remove_from": _remove_from,
+    "get_by_uuid": _get_by_uuid,
+    "get_by_name_label": _get_by_name_label,
+    "get_record": _get_record,
+    "get_all": _get_all,
+    "get_all_records": _get_all_records,
+    "get_all_records_where": _get_all_records_where,
+    "get_all_where": _get_all_where,
+    "create": _create,
+    "destroy": _destroy,
+}

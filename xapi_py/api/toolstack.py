@@ -1,0 +1,53 @@
+"""The parts of one running server, as every message's code reaches them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xapi_py.base.names import Ref
+from xapi_py.base.reactor import Clock
+from xapi_py.datamodel.model import Model
+from xapi_py.db.database import Database
+from xapi_py.event.events import Events
+from xapi_py.pool.gateway import Hosts
+from xapi_py.session.audit import AuditLog
+from xapi_py.session.login import Login
+from xapi_py.session.sessions import Sessions
+from xapi_py.task.tasks import Tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line and the configuration say about this server.
+
+    ``address`` is what clients reach this host at; ``state`` is the folder of
+    its files; ``bare`` is a host without storage, NIC records and guest agent.
+    """
+
+    address: str
+    state: Path
+    profile: str
+    backend: str = "simulator"
+    bare: bool = False
+    https_port: int = 443
+    pool_secret: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Toolstack:
+    """One server's parts.  Made by ``xapi_py.main``; tests make their own."""
+
+    settings: Settings
+    model: Model
+    db: Database
+    clock: Clock
+    sessions: Sessions
+    login: Login
+    tasks: Tasks
+    events: Events
+    hosts: Hosts
+    audit: AuditLog
+    localhost: Ref
+    """The host this process runs on."""
+    pool: Ref

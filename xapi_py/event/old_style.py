@@ -1,0 +1,169 @@
+"""The old way to hear of events: a queue for each session.
+
+Unlike ``event.from`` every change is an event of its own, with the object as
+it was then, and ``del`` carries the last state.  Sources: facts/wire.md,
+Events; facts/traces, group events.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from xapi_py.base.names import Ref
+from xapi_py.base.reactor import Clock
+from xapi_py.datamodel import errors as err
+from xapi_py.db.database import Database
+from xapi_py.event.subscription import SubscriptionParser
+from xapi_py.session.sessions import Session
+
+MAX_QUEUED = 20_000
+"""A client further behind than this loses its queue and is told EVENTS_LOST."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OldEvent:
+    """One change; ``record`` holds the fields as they were."""
+
+    generation: int
+    timestamp: float
+    cls: str
+    operation: str
+    ref: Ref
+    record: dict[str, Any]
+    snapshots: dict[object, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class _Queue:
+    session: Session
+    everything: bool = False
+    classes: set[str] = field(default_factory=set)
+    events: deque[OldEvent] = field(default_factory=deque)
+    lost: bool = False
+    waiter: "Deferred[None] | None" = None
+
+    def wants(self, cls: str) -> bool:
+        return self.everything or cls in self.classes
+
+
+class OldStyleEvents:
+    """The queues of all registered sessions; costs nothing while there are none."""
+
+    def __init__(
+        self,
+        db: Database,
+        parser: SubscriptionParser,
+        clock: Clock,
+        classes: tuple[str, ...],
+        record: Callable[[Any], dict[str, Any]],
+    ) -> None:
+        self._db = db
+        self._parse = parser.parse
+        self._clock = clock
+        self._classes = classes
+        self._record = record
+        self._queues: dict[Ref, _Queue] = {}
+        self._known: dict[tuple[str, Ref], dict[str, Any]] = {}
+        self._followed: set[str] = set()
+        self._seen = 0
+
+    def is_registered(self, session: Session) -> bool:
+        """Whether the session follows any class."""
+        queue = self._queues.get(session.ref)
+        return queue is not None and (queue.everything or bool(queue.classes))
+
+    def register(self, session: Session, texts: Iterable[str]) -> None:
+        """Follow more classes."""
+        wanted = self._parse(texts)
+        if not self._queues:
+            self._seen = self._db.generation
+        queue = self._queues.setdefault(session.ref, _Queue(session))
+        queue.everything = queue.everything or wanted.everything
+        queue.classes |= wanted.classes
+        queue.lost = False
+        for name in self._classes if wanted.everything else wanted.classes:
+            self._follow(name)
+
+    def unregister(self, session: Session, texts: Iterable[str]) -> None:
+        """Follow fewer classes."""
+        queue = self._queues.get(session.ref)
+        if queue is None:
+            return
+        unwanted = self._parse(texts)
+        if unwanted.everything:
+            queue.everything = False
+            queue.classes.clear()
+        queue.classes -= unwanted.classes
+
+    async def next(self, session: Session) -> list[OldEvent]:
+        """Give the queued events, waiting until there is one.
+
+        Errors: EVENTS_LOST once after an overflow; SESSION_INVALID when the
+        session ends.
+        """
+        queue = self._queues[session.ref]
+        if not queue.events and not queue.lost:
+            queue.waiter = Deferred()
+            session.blocked.add(queue.waiter)
+            try:
+                await queue.waiter
+            finally:
+                session.blocked.discard(queue.waiter)
+                queue.waiter = None
+        if queue.lost:
+            self._queues.pop(session.ref, None)
+            raise err.EVENTS_LOST()
+        events = list(queue.events)
+        queue.events.clear()
+        return events
+
+    def changed(self, live: Callable[[Session], bool], generation: int) -> None:
+        """Queue what changed up to ``generation`` for every registered session."""
+        if not self._queues:
+            return
+        for ref, queue in list(self._queues.items()):
+            if not live(queue.session):
+                del self._queues[ref]
+        since, self._seen = self._seen, generation
+        for event in self._events_since(since):
+            for queue in self._queues.values():
+                self._offer(queue, event)
+
+    def _offer(self, queue: _Queue, event: OldEvent) -> None:
+        if not queue.wants(event.cls) or queue.lost:
+            return
+        queue.events.append(event)
+        if len(queue.events) > MAX_QUEUED:
+            queue.events.clear()
+            queue.lost = True
+        if queue.waiter is not None and not queue.waiter.called:
+            queue.waiter.callback(None)
+
+    def _follow(self, name: str) -> None:
+        """Keep the last state of a class's objects, for the snapshots of ``del``."""
+        if name in self._followed:
+            return
+        self._followed.add(name)
+        for row in self._db.rows(name):
+            self._known[name, row.ref] = self._record(row)
+
+    def _events_since(self, since: int) -> list[OldEvent]:
+        now = self._clock.seconds()
+        found: list[OldEvent] = []
+        for name in self._classes:
+            if name not in self._followed:
+                continue
+            changes = self._db.changes(name, since)
+            for operation, rows in (("add", changes.added), ("mod", changes.modified)):
+                for row in rows:
+                    record = self._known[name, row.ref] = self._record(row)
+                    found.append(OldEvent(row.modified, now, name, operation, row.ref, record))
+            for ref, deleted, _ in changes.deleted:
+                last = self._known.pop((name, ref), None)
+                if last is not None:
+                    found.append(OldEvent(deleted, now, name, "del", ref, last))
+        found.sort(key=lambda event: event.generation)
+        return found

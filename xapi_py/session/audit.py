@@ -1,0 +1,109 @@
+"""The audit log: one line for every call that has effects, who made it, how it ended.
+
+Lines follow the real server's shape, so that its readers work:
+``[20170223T09:30:00.000Z|audit|host|...] ('trackid=...' 'sid' 'user' 'ALLOWED'
+'OK' 'API' 'VM.start' (('self' 'name' 'uuid' 'ref')))``.  Source: POOL brief, section 10.
+"""
+
+import gzip
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+MAX_FILE_BYTES = 16 * 1024 * 1024
+MAX_FILES = 100
+
+
+def track_id(session_ref: str) -> str:
+    """Give the name a session has in the log; nobody can log in with it."""
+    return hashlib.sha256(session_ref.encode()).hexdigest()[:32]
+
+
+def quote(text: str) -> str:
+    """Write a text as one quoted word on one line."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "'" + escaped.replace("\n", "\\n").replace("\r", "\\r") + "'"
+
+
+class AuditLog:
+    """Append lines to ``audit.log`` in a folder, and keep old files as ``.0`` to ``.100``."""
+
+    def __init__(self, folder: Path, hostname: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._hostname = hostname
+        self._path = folder / "audit.log"
+        self._descriptor = self._open()
+        self._size = os.fstat(self._descriptor).st_size
+
+    def record(
+        self,
+        session_ref: str,
+        user_sid: str,
+        user_name: str,
+        outcome: str,
+        method: str,
+        arguments: Iterable[tuple[str, str]],
+        *,
+        allowed: bool = True,
+    ) -> None:
+        """Note a finished call; ``outcome`` is ``OK`` or ``ERROR:CODE``."""
+        words = " ".join(f"({quote(name)} {quote(value)})" for name, value in arguments)
+        verdict = "ALLOWED" if allowed else "DENIED"
+        self.append(
+            f"({quote('trackid=' + track_id(session_ref))} {quote(user_sid)} {quote(user_name)} "
+            f"{quote(verdict)} {quote(outcome)} 'API' {quote(method)} ({words}))"
+        )
+
+    def append(self, text: str) -> None:
+        """Add one line; a full disk is logged and does not fail the call."""
+        now = time.time()
+        stamp = time.strftime("%Y%m%dT%H:%M:%S", time.gmtime(now))
+        line = f"[{stamp}.{int(now % 1 * 1000):03d}Z|audit|{self._hostname}] {text}\n"
+        data = line.encode("utf-8", "replace")
+        try:
+            if self._size + len(data) > MAX_FILE_BYTES:
+                self._rotate()
+            os.write(self._descriptor, data)
+            self._size += len(data)
+        except OSError as error:
+            log.error("audit line lost: %s: %s", error, text)
+
+    def lines(self, since: str = "", filter_text: str = "") -> Iterator[str]:
+        """Give the lines of all files, oldest first, at or after ``since`` (compared as text)."""
+        floor = since.replace("-", "").rstrip("Z")
+        for path in [*self._old_files(), self._path]:
+            opener = gzip.open if path.suffix == ".gz" else open
+            try:
+                with opener(path, "rt", encoding="utf-8", errors="replace") as stream:
+                    for line in stream:
+                        if line[1 : 1 + len(floor)] >= floor and filter_text in line:
+                            yield line
+            except FileNotFoundError:
+                continue
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def _old_files(self) -> list[Path]:
+        names = [self._folder / f"audit.log.{n}{e}" for n in range(MAX_FILES, -1, -1) for e in ("", ".gz")]
+        return [p for p in names if p.exists()]
+
+    def _rotate(self) -> None:
+        for number in range(MAX_FILES - 1, -1, -1):
+            old = self._folder / f"audit.log.{number}"
+            if old.exists():
+                old.rename(self._folder / f"audit.log.{number + 1}")
+        os.close(self._descriptor)
+        self._path.rename(self._folder / "audit.log.0")
+        self._descriptor = self._open()
+        self._size = 0
