@@ -1,0 +1,154 @@
+"""What a host says about itself: versions, capabilities, licence, processors.
+
+Pure: from what the hypervisor reports and the profile to record values.
+Sources: facts/defaults.yaml, briefs POOL 1.3 and XENCENTER 2.2.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xapi_py.datamodel.license import features
+from xapi_py.datamodel.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What the domain daemon reports of its host.  Memory in bytes."""
+
+    memory_total: int
+    memory_free: int
+    control_domain_memory: int
+    cpu: Mapping[str, str]
+    hypervisor: Mapping[str, str]
+    chipset: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The release a profile presents."""
+
+    product_version: str
+    product_version_text: str
+    platform_version: str
+    xencenter_min: str
+    xencenter_max: str
+    date: str
+
+
+VERSIONS: Mapping[str, Versions] = {
+    "7.1": Versions("7.1.0", "7.1", "2.2.0", "2.5", "2.6", "2017-02-07"),
+    "newest": Versions("8.4.0", "8", "3.4.0", "2.23", "2.23", "2026-08-01"),
+}
+
+BRAND = "XenServer"
+LICENCE_EXPIRY = "20991231T23:59:59Z"
+"""Our default edition grants everything and does not end."""
+
+
+def software_version(
+    model: Model, hostname: str, facts: HostFacts, network_backend: str
+) -> dict[str, str]:
+    """Give host.software_version; XenCenter compares the brand and the versions."""
+    versions = VERSIONS[model.profile]
+    values = {
+        "product_version": versions.product_version,
+        "product_version_text": versions.product_version_text,
+        "product_version_text_short": versions.product_version_text,
+        "platform_name": "XCP",
+        "platform_version": versions.platform_version,
+        "product_brand": BRAND,
+        "xapi": ".".join(str(n) for n in model.api_version),
+        "build_number": "0",
+        "git_id": "xapi-py",
+        "hostname": hostname,
+        "date": versions.date,
+        "dbv": versions.date[:4] + ".0101",
+        "xen": facts.hypervisor.get("version", ""),
+        "linux": facts.hypervisor.get("linux", ""),
+        "xencenter_min": versions.xencenter_min,
+        "xencenter_max": versions.xencenter_max,
+        "network_backend": network_backend,
+        "db_schema": model.schema_version,
+    }
+    if model.profile != "7.1":
+        values["xapi_build"] = "0.1.0"
+    return {key: value for key, value in values.items() if value}
+
+
+def capabilities(facts: HostFacts) -> tuple[str, ...]:
+    """Give host.capabilities, the words of the hypervisor."""
+    return tuple(facts.hypervisor.get("capabilities", "").split())
+
+
+def cpu_info(facts: HostFacts, profile: str) -> dict[str, str]:
+    """Give host.cpu_info with the keys that clients read."""
+    cpu = facts.cpu
+    flags = cpu.get("flags", "")
+    features_text = cpu.get("features", "")
+    info = {
+        "cpu_count": cpu.get("cpu_count", "1"),
+        "socket_count": cpu.get("socket_count", "1"),
+        "vendor": cpu.get("vendor", ""),
+        "speed": cpu.get("speed", ""),
+        "modelname": cpu.get("modelname", ""),
+        "family": cpu.get("family", ""),
+        "model": cpu.get("model", ""),
+        "stepping": cpu.get("stepping", ""),
+        "flags": flags,
+        "features": features_text,
+        "features_pv": cpu.get("features_pv", features_text),
+        "features_hvm": cpu.get("features_hvm", features_text),
+    }
+    if profile != "7.1":
+        info["features_pv_host"] = info["features_pv"]
+        info["features_hvm_host"] = info["features_hvm"]
+        info["threads_per_core"] = cpu.get("threads_per_core", "1")
+        info["nr_nodes"] = cpu.get("nr_nodes", "1")
+    return info
+
+
+def pool_cpu_info(hosts: list[Mapping[str, str]], profile: str) -> dict[str, str]:
+    """Give pool.cpu_info: sums of counts and what every host's processors can do."""
+    if not hosts:
+        return {}
+    first = hosts[0]
+    info = {
+        "vendor": first.get("vendor", ""),
+        "socket_count": str(sum(int(h.get("socket_count", "1")) for h in hosts)),
+        "cpu_count": str(sum(int(h.get("cpu_count", "1")) for h in hosts)),
+        "features_pv": common_features([h.get("features_pv", "") for h in hosts]),
+        "features_hvm": common_features([h.get("features_hvm", "") for h in hosts]),
+    }
+    if profile != "7.1":
+        info["features_pv_host"] = info["features_pv"]
+        info["features_hvm_host"] = info["features_hvm"]
+    return info
+
+
+def common_features(feature_sets: list[str]) -> str:
+    """Intersect feature sets: 32 bit words in hexadecimal, joined by dashes."""
+    split = [[int(w, 16) for w in text.split("-") if w] for text in feature_sets]
+    length = min((len(words) for words in split), default=0)
+    common = []
+    for position in range(length):
+        word = 0xFFFFFFFF
+        for words in split:
+            word &= words[position]
+        common.append(f"{word:08x}")
+    return "-".join(common)
+
+
+def license_params(profile: str, product_version: str, sku: str = "xapi-py") -> dict[str, str]:
+    """Give host.license_params: every feature granted, no end.
+
+    XenCenter requires ``expiry`` in exactly this form.  Source: XENCENTER 2.2 C4.
+    """
+    return {
+        **features(profile),
+        "expiry": LICENCE_EXPIRY,
+        "sku_type": sku,
+        "sku_marketing_name": "xapi-py",
+        "version": product_version,
+        "grace": "no",
+        "license_type": "xapi-py",
+    }
