@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from xapi_py.api import implicit
@@ -20,11 +20,12 @@ from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import new_uuid
 from xapi_py.datamodel import errors as err
-from xapi_py.datamodel.model import REQUIRED, MessageDef, RefOf, String, Type, Void
+from xapi_py.datamodel.model import MessageDef, RefOf, String, Type
 from xapi_py.session import rbac
 from xapi_py.session.sessions import Session
 from xapi_py.task.tasks import cancelled
-from xapi_py.wire.dialect import Dialect, RawCall
+from xapi_py.wire.dialect import Dialect
+from xapi_py.wire.raw import RawCall
 
 log = logging.getLogger(__name__)
 
@@ -68,14 +69,14 @@ class Dispatcher:
         try:
             outcome = self._start(dialect, raw, caller)
         except ApiError as error:
-            return dialect.failure(error, raw.id)
+            return [dialect.failure(error, raw.id)]
         except Exception:
-            return dialect.failure(internal_error(raw.method, Failure()), raw.id)
+            return [dialect.failure(internal_error(raw.method, Failure()), raw.id)]
         if not isinstance(outcome, Deferred):
             return outcome
 
         def refused(failure: Failure) -> Chunks:
-            return dialect.failure(api_error(raw.method, failure), raw.id)
+            return [dialect.failure(api_error(raw.method, failure), raw.id)]
 
         return outcome.addErrback(refused)
 
@@ -105,22 +106,19 @@ class Dispatcher:
             run = registered.handler
         else:
             run = implicit.handler_for(self._model, message)
-        mandatory = sum(1 for p in message.params if p.default is REQUIRED)
         return Entry(
             message=message,
             run=run,
             types=tuple(p.type for p in message.params),
             defaults=tuple(p.default for p in message.params),
-            mandatory=mandatory,
-            any_count=mandatory < len(message.params),
+            mandatory=message.mandatory,
+            any_count=message.mandatory < len(message.params),
             permission=message.wire_name.lower(),
             encoder=registered.encoder if registered else implicit.encoder_for(message),
             audited=message.role not in ("read-only", "") and message.implicit != "get",
         )
 
-    def _start(
-        self, dialect: Dialect, raw: RawCall, caller: Caller
-    ) -> "Chunks | Deferred[Chunks]":
+    def _start(self, dialect: Dialect, raw: RawCall, caller: Caller) -> "Chunks | Deferred[Chunks]":
         method, is_async = raw.method, False
         for prefix in _ASYNC_PREFIXES:
             if method.startswith(prefix):
@@ -142,11 +140,13 @@ class Dispatcher:
 
     def _unknown(self, dialect: Dialect, raw: RawCall, method: str) -> Chunks:
         if method == "system.listMethods":
-            return dialect.bare(sorted(self._model.messages), raw.id)
+            return dialect.bare(
+                dialect.array(dialect.text(n) for n in sorted(self._model.messages)), raw.id
+            )
         if raw.method.startswith("system.isAlive:") and raw.params:
-            return dialect.success([dialect.encode_raw(raw.params[0])], raw.id)
+            return dialect.success([dialect.text(str(raw.params[0]))], raw.id)
         if raw.params:
-            self._toolstack.sessions.get(dialect.decode(raw.params[0], _STRING))
+            self._toolstack.sessions.get(dialect.decode(raw.params[0], _STRING, self._model))
         raise err.MESSAGE_METHOD_UNKNOWN(method)
 
     def _check_count(self, entry: Entry, method: str, params: list[Any]) -> None:
@@ -161,12 +161,12 @@ class Dispatcher:
     def _session(self, dialect: Dialect, entry: Entry, params: list[Any]) -> Session:
         if not entry.message.needs_session:
             return _NOBODY
-        return self._toolstack.sessions.get(dialect.decode(params[0], _STRING))
+        return self._toolstack.sessions.get(dialect.decode(params[0], _STRING, self._model))
 
     def _arguments(self, dialect: Dialect, entry: Entry, params: list[Any]) -> list[Any]:
         given = params[1:] if entry.message.needs_session else params
         types = entry.types
-        values = [dialect.decode(raw, t) for raw, t in zip(given, types, strict=False)]
+        values = [dialect.decode(raw, t, self._model) for raw, t in zip(given, types, strict=False)]
         if len(values) < len(types):
             values.extend(entry.defaults[len(values) :])
         return values
@@ -244,8 +244,8 @@ class Dispatcher:
         self, dialect: Dialect, raw: RawCall, call: Call, entry: Entry, value: Any
     ) -> Chunks:
         if entry.encoder is not None:
-            return dialect.success(entry.encoder(dialect, value), raw.id)
-        return dialect.success([dialect.encode(value, entry.message.result)], raw.id)
+            return dialect.success(entry.encoder(dialect, self._model, value), raw.id)
+        return dialect.success([dialect.encode(value, entry.message.result, self._model)], raw.id)
 
     def _run_async(
         self, dialect: Dialect, raw: RawCall, call: Call, entry: Entry, arguments: list[Any]
@@ -268,7 +268,9 @@ class Dispatcher:
             if implicit.is_coroutine(value):
                 value = await value
             await call.db.durable()
-            tasks.succeed(call.task_ref, implicit.result_text(value, entry.message.result))
+            tasks.succeed(
+                call.task_ref, implicit.result_text(value, entry.message.result, self._model)
+            )
         except CancelledError:
             problem = cancelled(call.task_ref)
         except ApiError as error:
@@ -324,11 +326,3 @@ def internal_error(method: str, failure: Failure) -> ApiError:
     log.error("%s failed [%s]\n%s", method, log_id, failure.getTraceback())
     problem = failure.value
     return err.INTERNAL_ERROR(f"{type(problem).__name__}: {problem} [log {log_id}]")
-
-
-def answered(chunks: Chunks) -> "Deferred[Chunks]":
-    """Wrap a finished answer."""
-    return succeed(chunks)
-
-
-__all__ = ["Dispatcher", "Entry", "Void", "api_error", "internal_error"]

@@ -4,7 +4,7 @@ Two thirds of all messages need no code of their own.  Source: facts/README.md,
 "Implicit messages, by rule".
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeGuard
 
 from xapi_py.api.call import Call
@@ -27,9 +27,9 @@ def is_coroutine(value: object) -> TypeGuard[Coroutine[Any, Any, Any]]:
     return isinstance(value, Coroutine)
 
 
-def result_text(value: object, kind: Type) -> str:
+def result_text(value: object, kind: Type, model: Model) -> str:
     """Give the text that task.result holds."""
-    return xml_value_text(value, kind)
+    return xml_value_text(value, kind, model)
 
 
 def removed(call: Call, *arguments: object) -> None:
@@ -49,15 +49,21 @@ def encoder_for(message: MessageDef) -> ResultEncoder | None:
     """Give the encoder of messages that answer whole records of rows."""
     match message.implicit:
         case "get_record":
-            return lambda dialect, row: [dialect.record(row)]
+            return _encode_record
         case "get_all_records" | "get_all_records_where":
-            return _record_map
+            return _encode_records
         case _:
             return None
 
 
-def _record_map(dialect: Dialect, rows: list[Row]) -> list[bytes]:
-    return dialect.record_map(rows)
+def _encode_record(dialect: Dialect, model: Model, row: Row) -> list[bytes]:
+    return [dialect.record(row, model.classes[row.api_class], model)]
+
+
+def _encode_records(dialect: Dialect, model: Model, rows: Sequence[Row]) -> list[bytes]:
+    if not rows:
+        return dialect.struct(())
+    return dialect.records(rows, model.classes[rows[0].api_class], model)
 
 
 def _unimplemented(message: MessageDef) -> Handler:
@@ -157,7 +163,7 @@ def _get_all(model: Model, message: MessageDef) -> Handler:
 
 def _get_all_records(model: Model, message: MessageDef) -> Handler:
     cls = message.cls
-    return lambda call: list(call.db.rows(cls))
+    return lambda call: call.db.rows(cls)
 
 
 def _get_all_records_where(model: Model, message: MessageDef) -> Handler:
@@ -229,8 +235,8 @@ def check_reference(call: Call, field: FieldDef, value: object) -> None:
     kind = field.type
     if isinstance(kind, RefOf):
         refs: tuple[Any, ...] = (value,)
-    elif isinstance(kind, SetOf) and isinstance(kind.item, RefOf):
-        kind, refs = kind.item, tuple(value)  # type: ignore[arg-type]
+    elif isinstance(kind, SetOf) and isinstance(kind.element, RefOf):
+        kind, refs = kind.element, tuple(value)  # type: ignore[arg-type]
     else:
         return
     for ref in refs:

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 Handler = Callable[..., Any]
 """Called as ``handler(call, *arguments)``; gives a data value or a coroutine of one."""
 
-ResultEncoder = Callable[[Any, Any], list[bytes]]
-"""Called as ``encoder(dialect, value)``; gives the fragments of the result."""
+ResultEncoder = Callable[[Any, Any, Any], list[bytes]]
+"""Called as ``encoder(dialect, model, value)``; gives the fragments of the result."""
 
 
 @dataclass(frozen=True, slots=True)

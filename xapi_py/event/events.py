@@ -68,7 +68,7 @@ class Events:
     ) -> None:
         self._db = db
         self._clock = clock
-        self._classes = event_classes(model)
+        self._classes = tuple(n for n in event_classes(model) if n in db.tables)
         self._all_names = tuple(model.classes)
         parser = SubscriptionParser(model)
         self._parse = parser.parse
@@ -148,7 +148,9 @@ class Events:
         key = (subscription, since)
         batch = self._batches.get(key)
         if batch is None:
-            events = self._snapshot(subscription) if since is None else self._since(subscription, since)
+            events = (
+                self._snapshot(subscription) if since is None else self._since(subscription, since)
+            )
             batch = Batch(events, self._published, self._counts(), {})
             if len(self._batches) >= CACHED_BATCHES:
                 self._batches.clear()
@@ -156,8 +158,8 @@ class Events:
         return batch
 
     def _counts(self) -> dict[str, int]:
-        count = self._db.count
-        return {name.lower(): count(name) for name in self._all_names}
+        tables = self._db.tables
+        return {n.lower(): len(tables[n].rows) if n in tables else 0 for n in self._all_names}
 
     def _snapshot(self, subscription: Subscription) -> tuple[Event, ...]:
         found: list[Event] = []
@@ -211,7 +213,7 @@ def _recorder(model: Model) -> Callable[[Row], dict[str, Any]]:
     names = {n: tuple(f.name for f in c.wire_fields) for n, c in model.classes.items()}
 
     def record(row: Row) -> dict[str, Any]:
-        return {n: _copied(getattr(row, n)) for n in names[row.cls]}
+        return {n: _copied(getattr(row, n)) for n in names[row.api_class]}
 
     return record
 

@@ -27,9 +27,7 @@ class HostIdentity:
     has_local_storage: bool = True
 
 
-def refresh(
-    db: Database, model: Model, me: HostIdentity, facts: HostFacts, started: int
-) -> Ref:
+def refresh(db: Database, model: Model, me: HostIdentity, facts: HostFacts, started: int) -> Ref:
     """Create or refresh this host's records and give the host's reference."""
     with db.transaction() as tx:
         host = _host(db, tx, model, me, facts, started)
@@ -98,9 +96,7 @@ def _iqn(me: HostIdentity) -> str:
     return f"iqn.2017-02.com.example:{me.uuid[:8]}"
 
 
-def _host_metrics(
-    db: Database, tx: Transaction, host: Ref, facts: HostFacts, started: int
-) -> None:
+def _host_metrics(db: Database, tx: Transaction, host: Ref, facts: HostFacts, started: int) -> None:
     fields = {
         "memory_total": facts.memory_total,
         "memory_free": facts.memory_free,

@@ -95,7 +95,11 @@ class AuditLog:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def _old_files(self) -> list[Path]:
-        names = [self._folder / f"audit.log.{n}{e}" for n in range(MAX_FILES, -1, -1) for e in ("", ".gz")]
+        names = [
+            self._folder / f"audit.log.{n}{e}"
+            for n in range(MAX_FILES, -1, -1)
+            for e in ("", ".gz")
+        ]
         return [p for p in names if p.exists()]
 
     def _rotate(self) -> None:
