@@ -1,4 +1,4 @@
-"""Fixtures that start real pools.
+"""Fixtures of all suites: pools of real processes, recorded exchanges.
 
 ``server`` is shared by the tests of one module, ``shared_server`` by all
 modules: use that one for tests that leave nothing behind.  ``make_pool`` starts
@@ -7,12 +7,28 @@ pools with options of the test's own, stopped at its end.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.integration.running_pool import RunningPool, running
 
 MakePool = Callable[..., RunningPool]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--traces", metavar="DIR", help="exchanges recorded with a real server, and replay.py"
+    )
+
+
+@pytest.fixture(scope="session")
+def traces(request: pytest.FixtureRequest) -> Path:
+    """The folder with recorded exchanges; skips where none was given."""
+    folder = request.config.getoption("--traces")
+    if not folder:
+        pytest.skip("no recorded exchanges: give their folder with --traces")
+    return Path(folder).resolve()
 
 
 @pytest.fixture(scope="module")
