@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF
 from xapi_py.datamodel import errors as err
-from xapi_py.db.view import Row, View
+from xapi_py.db.row import Row
+from xapi_py.db.view import View
 
 MIB = 1 << 20
 PAGES_PER_MIB = 256

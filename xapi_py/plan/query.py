@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from xapi_py.base.errors import ApiError
 from xapi_py.datamodel import errors as err
-from xapi_py.db.view import Row
+from xapi_py.db.row import Row
 
 _TOKEN = re.compile(r"""[ \t\n]+|(field|not|and|or|true|false)|"([^"]*)"|([()=])""")
 _LEXING = 'Failure("lexing: empty token")'

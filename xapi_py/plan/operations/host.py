@@ -2,7 +2,8 @@
 
 from xapi_py.base.errors import ApiError
 from xapi_py.datamodel import errors as err
-from xapi_py.db.view import Row, View
+from xapi_py.db.row import Row
+from xapi_py.db.view import View
 from xapi_py.plan.operations.refusals import HOST_OPERATION_TEXT, in_progress, others
 
 ALL_OPERATIONS = (

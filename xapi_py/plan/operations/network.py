@@ -1,7 +1,8 @@
 """Network operations: attaching is never offered, only performed."""
 
 from xapi_py.base.errors import ApiError
-from xapi_py.db.view import Row, View
+from xapi_py.db.row import Row
+from xapi_py.db.view import View
 
 ALL_OPERATIONS = ("attaching",)
 

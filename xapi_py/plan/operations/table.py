@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from xapi_py.base.errors import ApiError
-from xapi_py.db.view import Row, View
+from xapi_py.db.row import Row
+from xapi_py.db.view import View
 from xapi_py.plan.operations import (
     devices_and_clusters,
     host,

@@ -3,7 +3,8 @@
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF
 from xapi_py.datamodel import errors as err
-from xapi_py.db.view import Row, View
+from xapi_py.db.row import Row
+from xapi_py.db.view import View
 from xapi_py.plan.operations.refusals import bad_power_state, in_progress, others
 from xapi_py.plan.operations.vm import is_hvm
 
