@@ -30,7 +30,7 @@ _fingerprint() {
     (
         cd "$root"
         echo "$root $1"
-        readlink -f "$(command -v python3)"
+        readlink -f "$python"
         ls -d */__init__.py
         cat setup.cfg pyproject.toml
     ) | sha256sum | cut -d' ' -f1
@@ -63,7 +63,7 @@ environment() {
         "$python" -m pip install --quiet --disable-pip-version-check --no-input \
             --editable "$root$extras" >&2 || fail "the installation failed (see above)"
         [ "$want" = run ] || _fingerprint run >"$venv/.installed-run"
-        echo "$stamp" >"$venv/.installed-$want"
+        _fingerprint "$want" >"$venv/.installed-$want"
     fi
     exec 8>&-
 }

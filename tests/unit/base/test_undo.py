@@ -1,7 +1,7 @@
 """The undo stack."""
 
-import pytest
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from xapi_py.base.undo import Undo
 
@@ -18,8 +18,9 @@ async def work(done: list[str], fail: bool, bad_step: bool = False) -> None:
 
 def test_steps_are_undone_last_first_when_the_block_fails() -> None:
     done: list[str] = []
-    with pytest.raises(ValueError):
-        Deferred.fromCoroutine(work(done, fail=True)).result.raiseException()
+    failures: list[Failure] = []
+    Deferred.fromCoroutine(work(done, fail=True)).addErrback(failures.append)
+    assert failures[0].check(ValueError)
     assert done == ["second", "first"]
 
 
@@ -31,6 +32,7 @@ def test_nothing_is_undone_when_the_block_succeeds() -> None:
 
 def test_a_failing_undo_step_does_not_stop_the_others() -> None:
     done: list[str] = []
-    failure = Deferred.fromCoroutine(work(done, fail=True, bad_step=True)).result
-    assert failure.check(ValueError)
+    failures: list[Failure] = []
+    Deferred.fromCoroutine(work(done, fail=True, bad_step=True)).addErrback(failures.append)
+    assert failures[0].check(ValueError)
     assert done == ["second", "first"]
