@@ -7,6 +7,7 @@ writes nothing and fails when a checked-in module is not what it would write.
 import argparse
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ def _field(
     write_role, client_cert = view.role(e.get("writer", ""))
     return (
         name,
-        e.get("db_name", name),
         e["type"],
+        e.get("db_name", name),
         e["mode"],
         default_of(e, enums),
         "default" in e,
@@ -154,6 +155,7 @@ def errors_module() -> str:
     )
 
 
+@cache
 def generate() -> dict[str, str]:
     """Give the text of every generated module by file name."""
     modules = {
@@ -164,7 +166,9 @@ def generate() -> dict[str, str]:
     for profile in PROFILES:
         modules[f"profile_{profile.replace('.', '_')}.py"] = profile_module(profile)
     for name, (doc, table) in compile_tables.shared_tables().items():
-        lines = [line for k, v in table.items() for line in compile_tables.assignment(k, v)]
+        lines = ["from typing import Any", ""]
+        for key, value in table.items():
+            lines += compile_tables.assignment(f"{key}: Any", value)
         modules[f"{name}.py"] = HEADER.format(doc=doc) + "\n".join(lines) + "\n"
     return modules
 

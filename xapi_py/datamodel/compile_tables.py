@@ -100,6 +100,16 @@ def profile_tables(view: View) -> dict[str, Any]:
     }
 
 
+def _frozen(value: Any) -> Any:
+    """Turn lists into tuples: the data values of sets."""
+    match value:
+        case dict():
+            return {k: _frozen(v) for k, v in value.items()}
+        case list():
+            return tuple(_frozen(v) for v in value)
+    return value
+
+
 def _template(name: str, entry: Entry) -> Entry:
     restrictions = {
         k: size_bytes(v) if k == "memory-static-max" else v
@@ -139,7 +149,10 @@ def shared_tables() -> dict[str, tuple[str, dict[str, Any]]]:
         ),
         "license_table": ("Licence feature keys.", {"LICENSE": read_yaml("license.yaml")}),
         "plugin_table": ("Storage drivers.", {"PLUGINS": read_yaml("sm_plugins.yaml")}),
-        "default_table": ("A fresh installation.", {"DEFAULTS": read_yaml("defaults.yaml")}),
+        "default_table": (
+            "A fresh installation.",
+            {"DEFAULTS": _frozen(read_yaml("defaults.yaml"))},
+        ),
         "unimplemented_table": (
             "Messages that are not implemented, with the error they give.",
             {"UNIMPLEMENTED": unimplemented},

@@ -1,6 +1,7 @@
 """Implicit messages: what a class in the database offers by rule."""
 
 from collections.abc import Iterator
+from functools import cache
 
 from xapi_py.datamodel.model import FieldDef, MessageDef, ParamDef
 from xapi_py.datamodel.value_types import (
@@ -12,6 +13,16 @@ from xapi_py.datamodel.value_types import (
     Type,
     Void,
 )
+
+
+@cache
+def _value(value_type: Type) -> ParamDef:
+    return ParamDef("value", value_type)
+
+
+@cache
+def _key(value_type: Type) -> ParamDef:
+    return ParamDef("key", value_type)
 
 
 class ImplicitRules:
@@ -121,14 +132,14 @@ class ImplicitRules:
         match field.type:
             case SetOf(RefOf()) if not (many_to_many or field.dangling_ok):
                 return
-        yield self._of_field("set", field, (ParamDef("value", field.type),), Void())
+        yield self._of_field("set", field, (_value(field.type),), Void())
         match field.type:
             case SetOf(element):
-                value = (ParamDef("value", element),)
+                value = (_value(element),)
                 yield self._of_field("add", field, value, Void())
                 yield self._of_field("remove", field, value, Void())
             case MapOf(key_type, value_type):
-                key = ParamDef("key", key_type)
-                pair = (key, ParamDef("value", value_type))
+                key = _key(key_type)
+                pair = (key, _value(value_type))
                 yield self._of_field("add_to", field, pair, Void())
                 yield self._of_field("remove_from", field, (key,), Void())

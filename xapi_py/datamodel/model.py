@@ -96,8 +96,9 @@ class FieldDef:
 
     cls: str
     name: str
-    db_name: str
     type: Type
+    relation: Relation | None
+    db_name: str
     qualifier: str
     default: Any
     has_default: bool
@@ -113,7 +114,6 @@ class FieldDef:
     since: str
     deprecated: str
     doc: str
-    relation: Relation | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

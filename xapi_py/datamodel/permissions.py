@@ -1,24 +1,11 @@
-"""Permissions: their names, who has them, and the rows they appear as."""
+"""Permissions: their names and who has them."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from uuid import UUID
 
-from xapi_py.base.names import Ref, Uuid
 from xapi_py.datamodel.model import HttpHandler, MessageDef, Role
 
 CLIENT_CERT = "client-cert"
 LOCAL_ROOT = "local-root"
-
-
-def permission_uuid(name: str) -> Uuid:
-    """Give the uuid of the row of a permission, spelled as in the model."""
-    return Uuid(str(UUID(bytes=hashlib.md5(name.encode(), usedforsecurity=False).digest())))
-
-
-def permission_ref(name: str) -> Ref:
-    """Give the reference of the row of a permission."""
-    return Ref(f"OpaqueRef:{permission_uuid(name)}")
 
 
 def key_permission(message: str, key: str) -> str:

@@ -8,7 +8,6 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Literal
 
-from xapi_py.base.names import Ref
 from xapi_py.datamodel.implicit import ImplicitRules
 from xapi_py.datamodel.model import (
     Alert,
@@ -27,6 +26,7 @@ from xapi_py.datamodel.value_types import RefOf, SetOf, parse_type
 Profile = Literal["7.1", "newest", "all"]
 _Ends = dict[tuple[str, str], Relation]
 _SWAPPED = {"one-to-many": "many-to-one", "many-to-one": "one-to-many"}
+_DANGLING_OK = 9  # position in a generated field row
 _MARKED_APART = "client-cert"
 
 
@@ -77,7 +77,7 @@ def _roles(rows: tuple[tuple[str, str, bool], ...]) -> dict[str, Role]:
     rank = 0
     for name, uuid, internal in rows:
         apart = name == _MARKED_APART
-        roles[name] = Role(name, uuid, Ref(f"OpaqueRef:{uuid}"), internal, -1 if apart else rank)
+        roles[name] = Role(name, uuid, f"OpaqueRef:{uuid}", internal, -1 if apart else rank)
         rank += not apart
     return roles
 
@@ -100,10 +100,17 @@ def _relations(data: Any) -> tuple[_Ends, tuple[Relation, ...]]:
 
 
 def _field(cls: str, row: tuple[Any, ...], ends: _Ends) -> FieldDef:
-    name, db_name, notation, *rest = row
-    dangling_ok = row[9]
-    relation = None if dangling_ok else ends.get((cls, name))
-    return FieldDef(cls, name, db_name, parse_type(notation), *rest, relation)
+    name, notation, *others = row
+    relation = ends.get((cls, name))
+    if relation and row[_DANGLING_OK] and relation.kind not in _SWAPPED:
+        relation = None  # both ends are plain data
+    return FieldDef(cls, name, parse_type(notation), relation, *others)
+
+
+@cache
+def _param(name: str, notation: str) -> ParamDef:
+    """Give the parameter without default; many messages share one."""
+    return ParamDef(name, parse_type(notation))
 
 
 def _message(cls: str, row: tuple[Any, ...]) -> MessageDef:
@@ -112,7 +119,9 @@ def _message(cls: str, row: tuple[Any, ...]) -> MessageDef:
         cls,
         name,
         f"{cls}.{name}",
-        tuple(ParamDef(p[0], parse_type(p[1]), *p[2:]) for p in params),
+        tuple(
+            _param(*p) if len(p) == 2 else ParamDef(p[0], parse_type(p[1]), p[2]) for p in params
+        ),
         parse_type(result),
         role,
         mandatory=sum(len(p) == 2 for p in params),

@@ -6,6 +6,7 @@ server.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class SourceError(ValueError):
     """The YAML contradicts itself; the text names the place."""
 
 
+@cache
 def read_yaml(name: str) -> Any:
     """Read one YAML file of the data model."""
     return yaml.load((DIRECTORY / name).read_text(encoding="utf-8"), Loader=_LOADER)

@@ -1,7 +1,7 @@
 """Types of API values, interned: equal types are the same object."""
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 _interned: dict[tuple[object, ...], Any] = {}
 
@@ -24,70 +24,66 @@ class Type(metaclass=_Interned):
     """
 
     __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class String(Type):
-    """Text: enum values and references are text too but have own types."""
+    notation: ClassVar[str] = ""
 
     def __str__(self) -> str:
-        return "string"
+        return self.notation
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class String(Type):
+    """Text; enum values and references are text too but have own types."""
+
+    __slots__ = ()
+    notation = "string"
+
+
 class SecretString(Type):
     """Text that must never reach a log."""
 
-    def __str__(self) -> str:
-        return "secret_string"
+    __slots__ = ()
+    notation = "secret_string"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Int(Type):
     """A 64 bit signed integer."""
 
-    def __str__(self) -> str:
-        return "int"
+    __slots__ = ()
+    notation = "int"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Float(Type):
     """A double precision number."""
 
-    def __str__(self) -> str:
-        return "float"
+    __slots__ = ()
+    notation = "float"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Bool(Type):
     """A truth value."""
 
-    def __str__(self) -> str:
-        return "bool"
+    __slots__ = ()
+    notation = "bool"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class DateTime(Type):
     """A moment in whole unix seconds, UTC; 0 is the zero date."""
 
-    def __str__(self) -> str:
-        return "datetime"
+    __slots__ = ()
+    notation = "datetime"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Void(Type):
     """No value."""
 
-    def __str__(self) -> str:
-        return "void"
+    __slots__ = ()
+    notation = "void"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class AnyRecord(Type):
     """The record of whichever class an event is about."""
 
-    def __str__(self) -> str:
-        return "any_record"
+    __slots__ = ()
+    notation = "any_record"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,12 +197,3 @@ def _split_map(text: str) -> tuple[str, str]:
         if depth == 0 and text.startswith("->", i):
             return text[:i], text[i + 2 :]
     raise ValueError(f"no arrow in map type: {text!r}")
-
-
-def inner_types(value_type: Type) -> tuple[Type, ...]:
-    """Give the types a container is made of; empty for other types."""
-    return tuple(
-        v
-        for f in fields(value_type)  # type: ignore[arg-type]
-        if isinstance(v := getattr(value_type, f.name), Type)
-    )

@@ -5,7 +5,9 @@
 # ===========================================================================
 """Releases in order."""
 
-RELEASES = (
+from typing import Any
+
+RELEASES: Any = (
     {'code': 'rio', 'api': '1.1', 'branding': 'XenServer 4.0', 'date': 'August 2007'},
     {'code': 'miami', 'api': '1.2', 'branding': 'XenServer 4.1', 'date': 'March 2008', 'schema': '5.35'},
     {'code': 'symc', 'api': '1.2', 'branding': 'XenServer 4.1.1'},
@@ -42,7 +44,7 @@ RELEASES = (
     {'code': 'nile', 'api': '2.21', 'branding': 'XenServer 8', 'schema': '5.775'},
     {'code': 'orinoco', 'api': '2.23', 'branding': 'XenServer 9'},
 )
-XENCENTER_PLATFORM_THRESHOLDS = {
+XENCENTER_PLATFORM_THRESHOLDS: Any = {
     'tampa': '1.5.50',
     'clearwater': '1.6.900',
     'creedence': '1.8.90',

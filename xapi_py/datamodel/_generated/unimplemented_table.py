@@ -5,4 +5,6 @@
 # ===========================================================================
 """Messages that are not implemented, with the error they give."""
 
-UNIMPLEMENTED = {}
+from typing import Any
+
+UNIMPLEMENTED: Any = {}
