@@ -36,8 +36,7 @@ def build(data: object, into: type[T], where: str) -> T:
     """
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected a mapping, got {type(data).__name__}")
-    hints = typing.get_type_hints(into)
-    fields = {f.name: f for f in dataclasses.fields(into)}  # type: ignore[arg-type]
+    hints, fields = _members(into)
     unknown = sorted(str(k) for k in data if k not in fields)
     if unknown:
         raise ConfigError(f"{where}: unknown member {unknown[0]!r}; known are {sorted(fields)}")
@@ -54,6 +53,18 @@ def build(data: object, into: type[T], where: str) -> T:
         raise ConfigError(f"{where}: {error}") from error
 
 
+_Members = tuple[dict[str, object], "dict[str, dataclasses.Field[object]]"]
+_MEMBERS: dict[type, _Members] = {}
+
+
+def _members(into: type) -> _Members:
+    found = _MEMBERS.get(into)
+    if found is None:
+        fields = {f.name: f for f in dataclasses.fields(into)}
+        found = _MEMBERS[into] = (typing.get_type_hints(into), fields)
+    return found
+
+
 def _convert(value: object, hint: object, where: str) -> object:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -61,18 +72,18 @@ def _convert(value: object, hint: object, where: str) -> object:
             return None
         (inner,) = (a for a in arguments if a is not type(None))
         return _convert(value, inner, where)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise ConfigError(f"{where}: expected one of {list(arguments)}, got {value!r}")
+        return value
     if origin is tuple:
-        if not isinstance(value, list):
+        if not isinstance(value, list | tuple):
             raise ConfigError(f"{where}: expected a list")
         return tuple(_convert(v, arguments[0], f"{where}[{i}]") for i, v in enumerate(value))
     if origin is dict or (origin is not None and issubclass(origin, typing.Mapping)):  # type: ignore[arg-type]
         if not isinstance(value, dict):
             raise ConfigError(f"{where}: expected a mapping")
         return {str(k): _convert(v, arguments[1], f"{where}: {k}") for k, v in value.items()}
-    if origin is typing.Literal:
-        if value not in arguments:
-            raise ConfigError(f"{where}: expected one of {list(arguments)}, got {value!r}")
-        return value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(value, hint, where)
     return _scalar(value, hint, where)

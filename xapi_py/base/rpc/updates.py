@@ -1,10 +1,13 @@
 """A feed of changed objects that a peer follows by long poll with a cursor."""
 
 from collections import OrderedDict
+from typing import Final
 
 from twisted.internet.defer import Deferred
 
 from xapi_py.base.reactor import Clock
+
+DEFAULT_LIMIT: Final = 100_000
 
 ObjectId = tuple[str, ...]
 """Kind first, then the parts of the id: ``("vm", uuid)``, ``("vbd", uuid, "xvda")``."""
@@ -15,13 +18,21 @@ class UpdateFeed:
 
     A reader gets everything that changed after its cursor.  Positions only
     grow within one process; ``epoch`` tells processes apart, and a reader
-    with a cursor of another epoch is told to read everything again.
+    with a cursor of another epoch is told to read everything again.  ``first``
+    is the position to begin after: one that grows from process to process (a
+    time) makes cursors of earlier processes recognisable without an epoch.
+    At most ``limit`` objects are remembered; a reader that has fallen behind
+    what was forgotten is told to read everything again, too.
     """
 
-    def __init__(self, reactor: Clock, epoch: str) -> None:
+    def __init__(
+        self, reactor: Clock, epoch: str, first: int = 0, limit: int = DEFAULT_LIMIT
+    ) -> None:
         self._reactor = reactor
         self._epoch = epoch
-        self._position = 0
+        self._position = first
+        self._floor = first
+        self._limit = limit
         self._changed: OrderedDict[ObjectId, int] = OrderedDict()
         self._waiting: list[Deferred[None]] = []
         self._wake_scheduled = False
@@ -36,6 +47,8 @@ class UpdateFeed:
         self._position += 1
         self._changed[identifier] = self._position
         self._changed.move_to_end(identifier)
+        if len(self._changed) > self._limit:
+            _, self._floor = self._changed.popitem(last=False)
         if not self._wake_scheduled and self._waiting:
             self._wake_scheduled = True
             self._reactor.callLater(0, self._wake)
@@ -50,9 +63,11 @@ class UpdateFeed:
 
         Answers ``{"epoch", "cursor", "updates": [[kind, id...], ...]}``, the
         list empty after ``timeout_s`` seconds, with ``"reset": true`` added
-        when the reader must read everything again.
+        when the reader must read everything again.  An empty ``epoch`` stands
+        for the current one.
         """
-        if epoch != self._epoch or cursor > self._position:
+        stale = epoch not in ("", self._epoch)
+        if stale or not self._floor <= cursor <= self._position:
             return {"epoch": self._epoch, "cursor": self._position, "updates": [], "reset": True}
         if cursor == self._position and timeout_s > 0:
             waiter: Deferred[None] = Deferred()
