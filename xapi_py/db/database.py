@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
+from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
 from xapi_py.base.reactor import Clock
 from xapi_py.datamodel import errors as err
@@ -15,6 +16,7 @@ from xapi_py.db.changes import Changes
 from xapi_py.db.derived import Derived, DerivedFields
 from xapi_py.db.durability import Commit, CommitQueue
 from xapi_py.db.engines.engine import Batch, Engine, RowKey
+from xapi_py.db.failures import CorruptDatabase
 from xapi_py.db.loader import load_tables
 from xapi_py.db.redo import Redo
 from xapi_py.db.row import Row, set_generations
@@ -54,8 +56,12 @@ class Database:
         self._subscribers: list[Subscriber] = []
         self._changed: set[str] = set()
         self._publishing = False
+        self._lost: tuple[int, ApiError] | None = None  # newest commit taken back, and why
         stored = engine.load(RESERVED_AT_ONCE)
-        load_tables(stored, self.tables, self._codecs, self.next_position)
+        try:
+            load_tables(stored, self.tables, self._codecs, self.next_position)
+        except CorruptDatabase as error:
+            raise CorruptDatabase(f"{engine.name} is damaged: {error}") from error
         self.start_generation: Final = stored.reserved + 1
         self.generation = self.start_generation
         self._reserved = stored.reserved + RESERVED_AT_ONCE
@@ -145,12 +151,16 @@ class Database:
             self._open = Transaction(self, self.tables)
         return self._open
 
-    def durable(self) -> "Deferred[None]":
+    def durable(self, since: int | None = None) -> "Deferred[None]":
         """Fire when everything committed so far is durable.
 
         Fails with INTERNAL_ERROR when it could not be kept; it is undone then.
-        Wait right after the transaction, before anything else is awaited.
+        Who awaits other things between a transaction and this call passes the
+        ``generation`` from before the transaction: then a failure meanwhile,
+        of any commit after ``since``, is told too.
         """
+        if since is not None and self._lost is not None and self._lost[0] > since:
+            return fail(self._lost[1])
         return self._queue.durable()
 
     def derive(self, *fields: Derived) -> None:
@@ -246,7 +256,7 @@ class Database:
     def _short_of_generations(self) -> bool:
         return self.generation > self._reserved - RESERVED_AT_ONCE // 2
 
-    def take_back(self, commits: list[Commit]) -> None:
+    def take_back(self, commits: list[Commit], error: ApiError) -> None:
         """Undo commits the engine did not keep, newest first.
 
         Who saw them through ``changes`` sees the reverse as a further change.
@@ -259,6 +269,7 @@ class Database:
                 touched[row] = touched.get(row, 0) | flags
         for commit in reversed(commits):
             roll_back(commit.undo)
+        self._lost = (commits[-1].generation, error)
         self.generation += 1
         for cls in {row.api_class for row in touched}:
             self.tables[cls].forget_deletions_from(commits[0].generation)

@@ -41,7 +41,7 @@ class Owner(Protocol):
 
     def batch_of(self, keys: Iterable[RowKey]) -> Batch: ...
 
-    def take_back(self, commits: list[Commit]) -> None: ...
+    def take_back(self, commits: list[Commit], error: ApiError) -> None: ...
 
     def publish(self, classes: set[str]) -> None: ...
 
@@ -133,8 +133,8 @@ class CommitQueue:
         group, later = self._under_way, self._waiting
         assert group is not None
         self._under_way, self._waiting = None, _Group()
-        self._owner.take_back(group.commits + later.commits)
         error = _not_stored(failure)
+        self._owner.take_back(group.commits + later.commits, error)
         for waiter in group.waiters + later.waiters:
             waiter.errback(error)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -10,8 +10,7 @@ RowKey = tuple[str, str]
 """Class and reference."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRow:
+class StoredRow(NamedTuple):
     """One object as it is kept: ``values`` is a JSON object of its fields."""
 
     cls: str
@@ -51,6 +50,8 @@ class Engine(Protocol):
     """
 
     immediate: bool
+    name: str
+    """Where the database is kept, for an administrator."""
 
     def load(self, reserve: int) -> Stored:
         """Read everything; blocks, so only before the reactor runs.

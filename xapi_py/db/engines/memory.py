@@ -9,6 +9,7 @@ class MemoryEngine:
     """Keep rows in a dict; a second ``Database`` on it sees a restart."""
 
     immediate = True
+    name = "memory"
 
     def __init__(self) -> None:
         self.rows: dict[RowKey, StoredRow] = {}
