@@ -1,3 +1,3 @@
-"""HTTP/1.1, TLS, routes and listeners on Twisted."""
+"""HTTP/1.1 on Twisted: connections, routes, streams, TLS and listeners."""
 
 __all__: list[str] = []

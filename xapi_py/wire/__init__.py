@@ -1,3 +1,3 @@
-"""XML-RPC and JSON-RPC dialects and record fragments."""
+"""What travels: XML-RPC and JSON-RPC requests, values and answers."""
 
 __all__: list[str] = []

@@ -1,0 +1,105 @@
+"""Read the head of a request."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httptools
+
+from xapi_py.http.messages import HttpError
+
+
+class _Events:
+    """What httptools finds."""
+
+    __slots__ = ("chunk", "complete", "headers", "target")
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.headers: dict[str, str] = {}
+        self.chunk: Callable[[bytes], None] | None = None
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        if self.chunk is not None and not self.complete:
+            self.chunk(body)
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+@dataclass(slots=True)
+class Head:
+    """Request line and headers; ``upgrade`` if other bytes than HTTP may follow."""
+
+    method: str
+    target: str
+    version: str
+    headers: dict[str, str]
+    keep_alive: bool
+    upgrade: bool
+    _parser: Any
+    _events: _Events
+
+    def chunks(self, feed: Callable[[bytes], None]) -> "ChunkedBody":
+        """Give the reader of the chunked body that follows this head."""
+        self._events.chunk = feed
+        return ChunkedBody(self._parser, self._events)
+
+
+class ChunkedBody:
+    """Takes the chunks of a body apart."""
+
+    def __init__(self, parser: Any, events: _Events) -> None:
+        self._parser = parser
+        self._events = events
+
+    def feed(self, data: bytes) -> bool:
+        """Take what arrived; tells whether the body is complete.
+
+        Errors: HttpError 400 for bytes that are no chunks.
+        """
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            # what follows the last chunk is no concern of this body
+            if not self._events.complete:
+                raise HttpError(400, str(error)) from error
+        return self._events.complete
+
+
+def parse_head(text: bytes, header_count: int) -> Head:
+    """Read a head, its final blank line included.
+
+    Errors: HttpError 501 for unknown methods, 431 for too many headers, 500
+    for a bad Content-Length, 400 for anything else that is no HTTP.
+    """
+    events = _Events()
+    parser = httptools.HttpRequestParser(events)
+    upgrade = False
+    try:
+        parser.feed_data(text)
+    except httptools.HttpParserUpgrade:
+        upgrade = True
+    except httptools.HttpParserInvalidMethodError as error:
+        raise HttpError(501, "unknown method") from error
+    except httptools.HttpParserError as error:
+        raise HttpError(500 if "Content-Length" in str(error) else 400, str(error)) from error
+    if text.count(b"\r\n") - 2 > header_count:
+        raise HttpError(431)
+    return Head(
+        parser.get_method().decode("latin-1"),
+        events.target.decode("latin-1"),
+        parser.get_http_version(),
+        events.headers,
+        parser.should_keep_alive() and not upgrade,
+        upgrade,
+        parser,
+        events,
+    )

@@ -1,0 +1,101 @@
+"""What every dialect offers: requests in, fragments and answers out.
+
+A fragment is one complete encoded value, ``<value>...</value>`` or JSON text.
+Answers are lists of chunks, so that long ones are never copied together.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from xapi_py.base.errors import ApiError
+from xapi_py.wire.decode import decode
+from xapi_py.wire.fragments import DEFAULT_LIMIT_BYTES, FragmentCache
+from xapi_py.wire.raw import Raw, RawCall
+
+RequestId = int | str
+
+
+class Dialect(ABC):
+    """One way calls travel; stateless but for its fragment cache."""
+
+    name: ClassVar[str]
+    content_type: ClassVar[str]
+
+    def __init__(self, cache_limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+        self.fragments = FragmentCache(cache_limit_bytes)
+
+    @abstractmethod
+    def parse_request(self, body: bytes) -> RawCall:
+        """Read a request.  Errors: WireError."""
+
+    def decode(self, raw: Raw, type_: object, model: object) -> Any:
+        """Give the data value of a parameter.  Errors: INTERNAL_ERROR."""
+        return decode(raw, type_, model)
+
+    @abstractmethod
+    def encode(self, value: Any, type_: object, model: object = None) -> bytes:
+        """Give the fragment of a data value; records need the model."""
+
+    @abstractmethod
+    def text(self, text: str) -> bytes:
+        """Give the fragment of a string."""
+
+    @abstractmethod
+    def count(self, number: int) -> bytes:
+        """Give the fragment of a count in an event answer, a typed integer."""
+
+    @abstractmethod
+    def array(self, items: Iterable[bytes]) -> list[bytes]:
+        """Join fragments to an array, as chunks."""
+
+    @abstractmethod
+    def struct(self, members: Iterable[tuple[str, bytes]]) -> list[bytes]:
+        """Join named fragments to a struct, as chunks."""
+
+    @abstractmethod
+    def encode_record(self, row: Any, class_def: Any, model: Any) -> bytes:
+        """Encode a row without looking at the cache."""
+
+    def record(self, row: Any, class_def: Any, model: Any = None) -> bytes:
+        """Give the fragment of a row's full record.
+
+        Encoded once per generation of the row (``row.modified``) while the
+        cache holds it.
+        """
+        found = self.fragments.get(row, class_def)
+        if found is None:
+            found = self.encode_record(row, class_def, model)
+            self.fragments.put(row, class_def, found)
+        return found
+
+    def records(self, rows: Iterable[Any], class_def: Any, model: Any = None) -> list[bytes]:
+        """Give the map from reference to record of many rows, as chunks."""
+        return self.struct(self._listed(rows, class_def, model))
+
+    def _listed(
+        self, rows: Iterable[Any], class_def: Any, model: Any
+    ) -> Iterable[tuple[str, bytes]]:
+        cache = self.fragments
+        for row in rows:
+            found = cache.get(row, class_def)
+            if found is None:
+                found = self.encode_record(row, class_def, model)
+                cache.put(row, class_def, found, listing=True)
+            yield row.ref, found
+
+    @abstractmethod
+    def success(self, chunks: Iterable[bytes], id_: RequestId = 0) -> list[bytes]:
+        """Give the answer that carries a result."""
+
+    def bare(self, chunks: Iterable[bytes], id_: RequestId = 0) -> list[bytes]:
+        """Give the answer of ``system.`` methods, without Status over XML-RPC."""
+        return self.success(chunks, id_)
+
+    @abstractmethod
+    def failure(self, error: ApiError, id_: RequestId = 0) -> bytes:
+        """Give the answer that carries an error."""
+
+    def unreadable(self, error: ApiError) -> bytes:
+        """Give the answer to a request whose id could not be read."""
+        return self.failure(error, 0)

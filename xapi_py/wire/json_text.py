@@ -1,0 +1,197 @@
+"""Write values as JSON text, in the style of the newest server or of 7.1.
+
+Source: facts/wire.md "Values" and "Envelope, JSON-RPC".
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import orjson
+
+from xapi_py.wire.scalars import format_date
+from xapi_py.wire.shapes import shape_of
+
+Plainer = Callable[[Any], Any]
+"""Turns a data value into what orjson writes as the right JSON."""
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_AS_IT_IS = {"String", "SecretString", "RefOf", "EnumOf", "Int", "Bool"}
+
+
+class JsonText:
+    """One style of JSON: ``escape_slashes`` and ``six_decimals`` are 7.1's."""
+
+    def __init__(self, *, escape_slashes: bool, six_decimals: bool) -> None:
+        self._escape_slashes = escape_slashes
+        self._float = _six_decimals if six_decimals else _shortest
+        self._plainers: dict[tuple[object, object], Plainer | None] = {}
+        self._rows: dict[object, Plainer] = {}
+
+    def encode(self, value: Any, type_: object, model: Any = None) -> bytes:
+        """Give the JSON text of a data value; records need the model."""
+        plainer = self._plainer(type_, model)
+        return self.dumps(value if plainer is None else plainer(value))
+
+    def text(self, text: str) -> bytes:
+        """Give the JSON text of a string."""
+        return self.dumps(text)
+
+    def struct(self, members: Iterable[tuple[str, bytes]]) -> list[bytes]:
+        """Join named JSON texts to an object, as chunks."""
+        chunks = [b"{"]
+        for name, fragment in members:
+            chunks += (self.dumps(name) + b":", fragment, b",")
+        if len(chunks) > 1:
+            chunks.pop()
+        chunks.append(b"}")
+        return chunks
+
+    def encode_record(self, row: Any, class_def: Any, model: Any) -> bytes:
+        """Give the JSON text of a row's full record."""
+        plainer = self._rows.get(class_def)
+        if plainer is None:
+            plainer = self._rows[class_def] = self._generate(class_def, model)
+        return self.dumps(plainer(row))
+
+    def dumps(self, plain: Any) -> bytes:
+        """Write what a plainer gave."""
+        try:
+            text = orjson.dumps(plain)
+        except TypeError:
+            text = orjson.dumps(_without_surrogates(plain))
+        return text.replace(b"/", b"\\/") if self._escape_slashes else text
+
+    def _plainer(self, type_: object, model: Any) -> Plainer | None:
+        """Give the conversion of a type, None where orjson needs none."""
+        key = (type_, model)
+        if key not in self._plainers:
+            self._plainers[key] = self._make(type_, model)
+        return self._plainers[key]
+
+    def _make(self, type_: object, model: Any) -> Plainer | None:
+        shape, parts = shape_of(type_)
+        match shape:
+            case "Float":
+                return self._float
+            case "DateTime":
+                return format_date
+            case "Void":
+                return lambda _: ""
+            case "SetOf":
+                element = self._plainer(parts[0], model)
+                return list if element is None else _list_of(element)
+            case "MapOf":
+                return self._map(parts[0], self._plainer(parts[1], model))
+            case "OptionOf":
+                return self._plainer(parts[0], model)
+            case "RecordOf":
+                if model is None:
+                    raise TypeError(f"encoding a record of {parts[0]} needs the model")
+                return self._record(model.classes[parts[0]], model)
+        return None
+
+    def _map(self, key_type: object, element: Plainer | None) -> Plainer | None:
+        shape, _ = shape_of(key_type)
+        key = {"DateTime": format_date, "Float": "{:.16g}".format}.get(shape, str)
+        if shape in ("Int", "DateTime", "Float"):
+            inner = element or (lambda value: value)
+            return lambda values: {key(name): inner(value) for name, value in values.items()}
+        if element is None:
+            return None
+        return lambda values: {name: element(value) for name, value in values.items()}
+
+    def _record(self, class_def: Any, model: Any) -> Plainer:
+        def plain_record(record: Any) -> Any:
+            if not isinstance(record, Mapping):
+                plainer = self._rows.get(class_def)
+                if plainer is None:
+                    plainer = self._rows[class_def] = self._generate(class_def, model)
+                return plainer(record)
+            found = {}
+            for field in class_def.wire_fields:
+                value = record.get(field.name)
+                if value is not None:
+                    plainer = self._plainer(field.type, model)
+                    found[field.name] = value if plainer is None else plainer(value)
+            return found
+
+        return plain_record
+
+    def _generate(self, class_def: Any, model: Any) -> Plainer:
+        """Compile one expression that makes the dict of all fields of a row."""
+        scope: dict[str, Any] = {}
+        members: list[str] = []
+        optional: list[str] = []
+        for number, field in enumerate(class_def.wire_fields):
+            plainer = self._plainer(field.type, model)
+            value = f"row.{field.name}"
+            if plainer is not None:
+                scope[f"p{number}"] = plainer
+                value = f"p{number}({value})"
+            if shape_of(field.type)[0] == "OptionOf":
+                optional.append(
+                    f" if row.{field.name} is not None: found[{field.name!r}] = {value}"
+                )
+            else:
+                members.append(f"{field.name!r}: {value}")
+        lines = [
+            "def plain_row(row):",
+            f" found = {{{', '.join(members)}}}",
+            *optional,
+            " return found",
+        ]
+        exec(compile("\n".join(lines), f"<JSON record of {class_def.name}>", "exec"), scope)
+        plain_row: Plainer = scope["plain_row"]
+        return plain_row
+
+
+def array(items: Iterable[bytes]) -> list[bytes]:
+    """Join JSON texts to an array, as chunks."""
+    chunks = [b"["]
+    for item in items:
+        chunks += (item, b",")
+    if len(chunks) > 1:
+        chunks.pop()
+    chunks.append(b"]")
+    return chunks
+
+
+def _list_of(element: Plainer) -> Plainer:
+    return lambda values: [element(value) for value in values]
+
+
+def _shortest(number: float) -> Any:
+    if math.isfinite(number):
+        return float(number)
+    return orjson.Fragment(
+        b"NaN" if number != number else b"Infinity" if number > 0 else b"-Infinity"
+    )
+
+
+def _six_decimals(number: float) -> Any:
+    if math.isfinite(number):
+        return orjson.Fragment(b"%.6f" % number)
+    return _shortest(number)
+
+
+def _without_surrogates(plain: Any) -> Any:
+    """Replace what has no UTF-8 form; integers beyond 64 bits are kept too."""
+    if isinstance(plain, str):
+        return _SURROGATES.sub("\ufffd", plain)
+    if isinstance(plain, dict):
+        return {
+            _without_surrogates(str(key)): _without_surrogates(value)
+            for key, value in plain.items()
+        }
+    if isinstance(plain, list | tuple):
+        return [_without_surrogates(item) for item in plain]
+    if isinstance(plain, int) and not isinstance(plain, bool):
+        return orjson.Fragment(json.dumps(int(plain)).encode())
+    return plain
+
+
+NEWEST: Final = JsonText(escape_slashes=False, six_decimals=False)
+ELY: Final = JsonText(escape_slashes=True, six_decimals=True)
