@@ -19,10 +19,14 @@ as_root() { [ "$(id -u)" = 0 ]; }
 apt_install() {
     as_root && command -v apt-get >/dev/null || return 1
     echo "installing $* with apt-get" >&2
-    (
+    local output
+    output=$(
         export DEBIAN_FRONTEND=noninteractive
-        { apt-get -qq update && apt-get -qq install -y --no-install-recommends "$@"; } >&2
-    )
+        { apt-get -qq update && apt-get -qq install -y --no-install-recommends "$@"; } 2>&1
+    ) || {
+        echo "$output" >&2
+        return 1
+    }
 }
 
 # What the installation depends on: another answer means it is made anew.

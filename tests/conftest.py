@@ -6,6 +6,7 @@ pools with options of the test's own, stopped at its end.
 """
 
 import contextlib
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,14 +32,21 @@ def traces(request: pytest.FixtureRequest) -> Path:
     return Path(folder).resolve()
 
 
+def need_api_server() -> None:
+    if importlib.util.find_spec("xapi_py.main") is None:
+        pytest.skip("the API server's program is not part of this tree yet")
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningPool]:
+    need_api_server()
     with running() as pool:
         yield pool.start()
 
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[RunningPool]:
+    need_api_server()
     with running() as pool:
         yield pool.start()
 
@@ -46,6 +54,7 @@ def shared_server() -> Iterator[RunningPool]:
 @pytest.fixture(scope="session")
 def bare_server() -> Iterator[RunningPool]:
     """A host as bare as the one the traces were recorded on, newest profile."""
+    need_api_server()
     with running("--bare", "--profile", "newest") as pool:
         yield pool.start()
 
