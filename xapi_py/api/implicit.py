@@ -9,10 +9,11 @@ from typing import Any, TypeGuard
 
 from xapi_py.api.call import Call
 from xapi_py.api.registry import ResultEncoder
+from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.datamodel import errors as err
 from xapi_py.datamodel.model import FieldDef, MessageDef, Model, RefOf, SetOf, Type
-from xapi_py.datamodel.unimplemented import UNIMPLEMENTED
+from xapi_py.datamodel.unimplemented import ERROR_OF
 from xapi_py.db.row import Row
 from xapi_py.plan import query
 from xapi_py.wire.dialect import Dialect
@@ -67,10 +68,11 @@ def _encode_records(dialect: Dialect, model: Model, rows: Sequence[Row]) -> list
 
 
 def _unimplemented(message: MessageDef) -> Handler:
-    code = UNIMPLEMENTED.get(message.wire_name, "NOT_IMPLEMENTED")
+    code = ERROR_OF.get(message.wire_name, "NOT_IMPLEMENTED")
+    params = (message.wire_name,) if code == "NOT_IMPLEMENTED" else ()
 
     def refuse(call: Call, *arguments: object) -> None:
-        raise err.by_code(code, message.wire_name)
+        raise ApiError(code, *params)
 
     return refuse
 

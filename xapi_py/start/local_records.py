@@ -7,11 +7,12 @@ consoles.  Sources: brief POOL 1.3, facts/defaults.yaml.
 from dataclasses import dataclass
 
 from xapi_py.base.names import NULL_REF, Ref, Uuid
+from xapi_py.datamodel import defaults
 from xapi_py.datamodel.model import Model
 from xapi_py.db.database import Database
 from xapi_py.db.transaction import Transaction
-from xapi_py.pool import identity
-from xapi_py.pool.identity import HostFacts
+from xapi_py.start import identity
+from xapi_py.start.identity import HostFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def _host(
         "capabilities": identity.capabilities(facts),
         "cpu_info": identity.cpu_info(facts, model.profile),
         "chipset_info": dict(facts.chipset),
-        "license_params": identity.license_params(model.profile, versions["product_version"]),
+        "license_params": identity.host_license_params(model.profile, versions["product_version"]),
         "virtual_hardware_platform_versions": (0, 1, 2),
     }
     host = _existing(db, "host", me.uuid)
@@ -74,22 +75,13 @@ def _host(
         return host
     if not me.has_local_storage:
         times["no_local_storage"] = "true"
-    return tx.create(
-        "host",
-        {
-            "uuid": me.uuid,
-            "name_label": me.hostname,
-            "name_description": "Default install",
-            "sched_policy": "credit",
-            "supported_bootloaders": ("pygrub", "eliloader"),
-            "license_server": {"address": "localhost", "port": "27000"},
-            "edition": "enterprise-per-socket" if model.profile == "7.1" else "premium",
-            "display": "enabled",
-            "ssl_legacy": model.profile == "7.1",
-            "other_config": {**times, "iscsi_iqn": _iqn(me)},
-            **refreshed,
-        },
-    )
+    fresh = {
+        "uuid": me.uuid,
+        "name_label": me.hostname,
+        "edition": "enterprise-per-socket" if model.profile == "7.1" else "premium",
+        "other_config": {**times, "iscsi_iqn": _iqn(me)},
+    }
+    return tx.create("host", {**defaults.host(model.profile), **fresh, **refreshed})
 
 
 def _iqn(me: HostIdentity) -> str:
@@ -141,7 +133,7 @@ def _control_domain(
     vcpus = int(facts.cpu.get("cpu_count", "1"))
     memory = facts.control_domain_memory
     refreshed = {
-        "name_label": f"Control domain on host: {me.hostname}",
+        **defaults.control_domain(me.hostname),
         "memory_static_max": memory,
         "memory_static_min": memory,
         "memory_dynamic_max": memory,
@@ -149,11 +141,8 @@ def _control_domain(
         "memory_target": memory,
         "VCPUs_max": vcpus,
         "VCPUs_at_startup": vcpus,
-        "power_state": "Running",
         "resident_on": host,
         "affinity": host,
-        "domid": 0,
-        "domarch": "x64",
     }
     domain = _existing(db, "VM", me.control_domain_uuid)
     if domain is not None:
@@ -171,13 +160,7 @@ def _control_domain(
         "VM",
         {
             "uuid": me.control_domain_uuid,
-            "name_description": "The domain which manages physical devices and manages other domains",
-            "is_control_domain": True,
-            "is_a_template": False,
-            "user_version": 1,
-            "actions_after_shutdown": "destroy",
-            "actions_after_reboot": "destroy",
-            "actions_after_crash": "destroy",
+            "name_description": "The domain that manages the host's devices and other domains",
             "domain_type": "pv",
             "metrics": metrics,
             "guest_metrics": NULL_REF,

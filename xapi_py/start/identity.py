@@ -7,7 +7,7 @@ Sources: facts/defaults.yaml, briefs POOL 1.3 and XENCENTER 2.2.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xapi_py.datamodel.license import features
+from xapi_py.datamodel.license import daemon_features, license_params
 from xapi_py.datamodel.model import Model
 
 
@@ -138,15 +138,16 @@ def common_features(feature_sets: list[str]) -> str:
     return "-".join(common)
 
 
-def license_params(profile: str, product_version: str, sku: str = "xapi-py") -> dict[str, str]:
+def host_license_params(profile: str, product_version: str) -> dict[str, str]:
     """Give host.license_params: every feature granted, no end.
 
     XenCenter requires ``expiry`` in exactly this form.  Source: XENCENTER 2.2 C4.
     """
     return {
-        **features(profile),
+        **license_params(profile),
+        **{f.key: f.value(allowed=True) for f in daemon_features()},
         "expiry": LICENCE_EXPIRY,
-        "sku_type": sku,
+        "sku_type": "xapi-py",
         "sku_marketing_name": "xapi-py",
         "version": product_version,
         "grace": "no",

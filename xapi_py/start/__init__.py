@@ -1,0 +1,3 @@
+"""What happens, in which order, when a server starts."""
+
+__all__: list[str] = []
