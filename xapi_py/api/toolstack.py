@@ -1,11 +1,11 @@
 """The parts of one running server, as every message's code reaches them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from xapi_py.base.names import Ref
 from xapi_py.base.reactor import Clock
+from xapi_py.base.simulator_config import SimulatorConfig
 from xapi_py.datamodel.model import Model
 from xapi_py.db.database import Database
 from xapi_py.event.events import Events
@@ -31,7 +31,8 @@ class Settings:
     bare: bool = False
     https_port: int = 443
     pool_secret: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
+    simulator: SimulatorConfig = SimulatorConfig()
+    host_number: int = 1
 
 
 @dataclass(slots=True, eq=False)

@@ -7,6 +7,7 @@ other users.  Both are behind protocols, so that a login has one path.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -31,11 +32,12 @@ class LocalAuthenticator(Protocol):
 
 
 class PasswordAuthenticator:
-    """One user and one password, kept in memory: for development."""
+    """One user whose password is in a file of mode 0600: for development."""
 
-    def __init__(self, user: str, password: str) -> None:
+    def __init__(self, user: str, password_file: Path) -> None:
         self._user = user
-        self._password = password
+        self._file = password_file
+        self._password = password_file.read_text(encoding="utf-8").rstrip("\n")
 
     async def check(self, user: str, password: str) -> None:
         if user != self._user:
@@ -46,6 +48,10 @@ class PasswordAuthenticator:
     async def change(self, user: str, new_password: str) -> None:
         if user != self._user:
             raise LoginRefused("User not known to the underlying authentication module")
+        partial = self._file.with_suffix(".new")
+        partial.touch(mode=0o600)
+        partial.write_text(new_password + "\n", encoding="utf-8")
+        partial.rename(self._file)
         self._password = new_password
 
 
@@ -91,6 +97,13 @@ class DirectoryUser:
     password: str | None = None
     groups: tuple[str, ...] = ()
     information: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryTable:
+    """The ``directory`` section of a simulated host."""
+
+    users: tuple[DirectoryUser, ...] = ()
 
 
 class Directory(Protocol):

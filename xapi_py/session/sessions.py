@@ -54,7 +54,11 @@ class Sessions:
     """Make, find and end sessions."""
 
     def __init__(
-        self, db: Database, clock: Clock, this_host: Callable[[], Ref], max_per_name: int
+        self,
+        db: Database,
+        clock: Clock,
+        this_host: Callable[[], Ref],
+        max_per_name: int = SESSIONS_PER_NAME,
     ) -> None:
         self._db = db
         self._clock = clock

@@ -1,0 +1,53 @@
+"""What a server does besides answering calls: following daemons, storage, housekeeping."""
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from xapi_py.api.toolstack import Toolstack
+
+log = logging.getLogger(__name__)
+
+HOUSEKEEPING_S = 30.0
+"""Period of the pass over tasks, sessions and messages.  Source: brief POOL 7.2."""
+
+
+async def before_clients(toolstack: Toolstack) -> None:
+    """Do what must be true before the first client is answered."""
+
+
+def after_clients(toolstack: Toolstack) -> None:
+    """Start what goes on for the life of the process."""
+    _every(toolstack, HOUSEKEEPING_S, lambda: housekeeping(toolstack))
+    _enable_host(toolstack)
+
+
+def housekeeping(toolstack: Toolstack) -> None:
+    """Remove what is too old: tasks and sessions."""
+    toolstack.tasks.tidy()
+    toolstack.sessions.remove_inactive()
+
+
+def _enable_host(toolstack: Toolstack) -> None:
+    with toolstack.db.transaction() as tx:
+        tx.set("host", toolstack.localhost, "enabled", True)
+
+
+def _every(toolstack: Toolstack, period_s: float, work: Callable[[], None]) -> None:
+    loop = LoopingCall(work)
+    loop.clock = toolstack.clock  # type: ignore[assignment]
+    loop.start(period_s, now=False).addErrback(_lost, "housekeeping")
+
+
+def run(name: str, work: Coroutine[Any, Any, None]) -> "Deferred[None]":
+    """Start background work whose failure is logged under ``name``."""
+    return Deferred.fromCoroutine(work).addErrback(_lost, name)
+
+
+def _lost(failure: Failure, name: str) -> None:
+    if not failure.check(CancelledError):
+        log.error("%s ended\n%s", name, failure.getTraceback())
