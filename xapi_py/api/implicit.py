@@ -5,6 +5,7 @@ Two thirds of all messages need no code of their own.  Source: facts/README.md,
 """
 
 from collections.abc import Callable, Coroutine, Sequence
+from functools import cache
 from typing import Any, TypeGuard
 
 from xapi_py.api.call import Call
@@ -12,8 +13,9 @@ from xapi_py.api.registry import ResultEncoder
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.datamodel import errors as err
-from xapi_py.datamodel.model import FieldDef, MessageDef, Model, RefOf, SetOf, Type
+from xapi_py.datamodel.model import ClassDef, FieldDef, MessageDef, Model, RefOf, SetOf, Type
 from xapi_py.datamodel.unimplemented import ERROR_OF
+from xapi_py.db.database import Database
 from xapi_py.db.row import Row
 from xapi_py.plan import query
 from xapi_py.wire.dialect import Dialect
@@ -170,22 +172,52 @@ def _get_all_records(model: Model, message: MessageDef) -> Handler:
 
 def _get_all_records_where(model: Model, message: MessageDef) -> Handler:
     class_def = model.classes[message.cls]
-
-    def where(call: Call, expression: str) -> list[Row]:
-        matches = query.compile_query(class_def, expression)
-        return [row for row in call.db.rows(class_def.name) if matches(row)]
-
-    return where
+    return lambda call, expression: rows_where(call.db, class_def, expression)
 
 
 def _get_all_where(model: Model, message: MessageDef) -> Handler:
     class_def = model.classes[message.cls]
+    return lambda call, expression: tuple(
+        row.ref for row in rows_where(call.db, class_def, expression)
+    )
 
-    def where(call: Call, expression: str) -> tuple[Ref, ...]:
-        matches = query.compile_query(class_def, expression)
-        return tuple(row.ref for row in call.db.rows(class_def.name) if matches(row))
 
-    return where
+def rows_where(db: Database, class_def: ClassDef, text: str) -> list[Row]:
+    """Give the objects an expression matches; by index where it names a key.
+
+    Errors: INVALID_VALUE for bad syntax, INTERNAL_ERROR for unknown fields.
+    """
+    expression = query.parse(text)
+    matches = query.compile_test(expression, _stored_getters(class_def))
+    return [row for row in _candidates(db, class_def, expression) if matches(row)]
+
+
+def _candidates(db: Database, class_def: ClassDef, expression: query.Expression) -> Sequence[Row]:
+    key = query.unique_key(expression)
+    name = class_def.name
+    if key is None or (key[0] == "name__label" and not class_def.by_name_label):
+        return db.rows(name)
+    table = db.tables[name]
+    refs: Sequence[Ref | None]
+    match key:
+        case ("_ref", value):
+            refs = (Ref(value),)
+        case ("uuid", value):
+            refs = (table.uuids.get(value),)
+        case (_, value):
+            refs = db.by_name_label(name, value)
+    return [row for ref in refs if ref is not None and (row := db.find(name, ref)) is not None]
+
+
+@cache
+def _stored_getters(class_def: ClassDef) -> dict[str, Callable[[Row], str]]:
+    """Map the database names of a class's fields to their stored text."""
+
+    def getter(name: str) -> Callable[[Row], str]:
+        return lambda row: query.stored_text(getattr(row, name))
+
+    getters = {field.db_name: getter(field.name) for field in class_def.fields.values()}
+    return {"_ref": lambda row: row.ref, **getters}
 
 
 def _create(model: Model, message: MessageDef) -> Handler:

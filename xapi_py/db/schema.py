@@ -84,9 +84,14 @@ class TableDef:
 
 
 def compile_schema(model: Model) -> dict[str, TableDef]:
-    """Build the tables of all classes that live in the database."""
+    """Build the tables of all classes that live in the database.
+
+    Alerts live there too, although the model gives them no implicit messages.
+    """
     return {
-        name: _table(definition) for name, definition in model.classes.items() if definition.in_db
+        name: _table(definition)
+        for name, definition in model.classes.items()
+        if definition.in_db or name == "message"
     }
 
 
