@@ -68,7 +68,7 @@ def software_version(
         "xencenter_min": versions.xencenter_min,
         "xencenter_max": versions.xencenter_max,
         "network_backend": network_backend,
-        "db_schema": model.schema_version,
+        "db_schema": ".".join(str(n) for n in model.schema_version),
     }
     if model.profile != "7.1":
         values["xapi_build"] = "0.1.0"
