@@ -129,9 +129,7 @@ def _check_object(call: Call, cls: str, uuid: str) -> None:
         raise err.UUID_INVALID(cls, uuid) from None
 
 
-def _store(
-    toolstack: Toolstack, name: str, priority: int, cls: str, uuid: str, body: str
-) -> Ref:
+def _store(toolstack: Toolstack, name: str, priority: int, cls: str, uuid: str, body: str) -> Ref:
     db, limit = toolstack.db, LIMITS["messages"]
     with db.transaction() as tx:
         ref = tx.create(

@@ -48,9 +48,7 @@ def remove_from_roles(call: Call, self: Ref, role: Ref) -> None:
 @message("subject.get_permissions_name_label")
 def get_permissions_name_label(call: Call, self: Ref) -> tuple[str, ...]:
     """Give the names of all permissions the subject's roles hold."""
-    roles = frozenset(
-        call.db.row("role", r).name_label for r in call.db.row("subject", self).roles
-    )
+    roles = frozenset(call.db.row("role", r).name_label for r in call.db.row("subject", self).roles)
     return tuple(sorted(permissions_of_roles(call.model, roles)))
 
 

@@ -14,6 +14,7 @@ from xapi_py.db.database import Database
 from xapi_py.db.transaction import Transaction
 from xapi_py.start.identity import pool_cpu_info
 
+
 def ensure(db: Database, model: Model, host: Ref, *, bare: bool = False) -> Ref:
     """Make what is missing and give the reference of the pool."""
     with db.transaction() as tx:

@@ -1,7 +1,8 @@
 """Take the types of the data model apart, for decoders and encoders."""
 
-from dataclasses import fields, is_dataclass
 from typing import Any
+
+from xapi_py.datamodel.value_types import Type
 
 
 def shape_of(type_: object) -> tuple[str, tuple[Any, ...]]:
@@ -9,6 +10,8 @@ def shape_of(type_: object) -> tuple[str, tuple[Any, ...]]:
 
     ``SetOf(RefOf("VM"))`` gives ``("SetOf", (RefOf("VM"),))``.
     """
-    if not is_dataclass(type_):
+    if not isinstance(type_, Type):
         raise TypeError(f"{type_!r} is no type of the data model")
-    return type(type_).__name__, tuple(getattr(type_, field.name) for field in fields(type_))
+    kind = type(type_)
+    names = tuple(kind.__dict__.get("__annotations__", ()))
+    return kind.__name__, tuple(getattr(type_, name) for name in names)

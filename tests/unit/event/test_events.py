@@ -162,7 +162,9 @@ def test_counts_cover_all_classes(world: World) -> None:
     assert len(batch.counts) == len(NEWEST.classes)
 
 
-@pytest.mark.parametrize("text", ["x", "0", ",", "1,2,3", "abc,def", " ", "9" * 20 + "," + "0" * 20])
+@pytest.mark.parametrize(
+    "text", ["x", "0", ",", "1,2,3", "abc,def", " ", "9" * 20 + "," + "0" * 20]
+)
 def test_a_bad_token_is_refused(text: str) -> None:
     with pytest.raises(ApiError) as caught:
         parse_token(text)

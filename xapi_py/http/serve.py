@@ -1,0 +1,87 @@
+"""The listeners of one server: plain, TLS and unix socket, all with the same routes."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from xapi_py.api.call import Caller
+from xapi_py.api.dispatch import Dispatcher
+from xapi_py.api.toolstack import Toolstack
+from xapi_py.base.names import NULL_REF, Ref
+from xapi_py.http.messages import Request
+from xapi_py.http.routes import Routes
+from xapi_py.http.rpc import add_rpc_routes
+from xapi_py.http.server import HttpServer
+from xapi_py.wire.dialect import Dialect
+from xapi_py.wire.raw import RawCall
+
+log = logging.getLogger(__name__)
+
+SOCKET_NAME = "xapi"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where a server can be reached; a port is 0 where nothing listens."""
+
+    address: str
+    http: int
+    https: int
+    socket: Path
+
+
+def routes_of(toolstack: Toolstack, dispatcher: Dispatcher) -> Routes:
+    """Give all paths this server answers."""
+    routes = Routes()
+
+    def rpc(
+        request: Request, dialect: Dialect, call: RawCall
+    ) -> "list[bytes] | Deferred[list[bytes]]":
+        return dispatcher.rpc(dialect, call, caller_of(request))
+
+    add_rpc_routes(routes, rpc, toolstack.model.profile)
+    return routes
+
+
+def caller_of(request: Request) -> Caller:
+    """Describe who sent a request; root on the unix socket needs no password."""
+    peer = request.peer
+    trusted = peer.kind == "unix" and peer.uid in (0, os.getuid())
+    if "?" not in request.target and "cookie" not in request.headers:
+        return Caller(peer.address, trusted, request.headers.get("user-agent", ""))
+    return Caller(
+        peer.address,
+        trusted,
+        request.headers.get("user-agent", ""),
+        subtask_of=Ref(request.subtask_of or NULL_REF),
+        task_id=Ref(request.task_id or NULL_REF),
+    )
+
+
+def serve(
+    toolstack: Toolstack, dispatcher: Dispatcher, http: int, https: int, reactor: Any
+) -> Endpoints:
+    """Listen on the host's address; port 0 takes any free one.
+
+    Errors: CannotListenError.
+    """
+    settings = toolstack.settings
+    routes = routes_of(toolstack, dispatcher)
+    address = settings.address
+    plain = reactor.listenTCP(
+        http, HttpServer(routes, reactor, kind="tcp"), interface=address, backlog=512
+    )
+    socket = settings.state / "run" / SOCKET_NAME
+    _remove_socket(socket)
+    reactor.listenUNIX(str(socket), HttpServer(routes, reactor, kind="unix"), mode=0o600)
+    return Endpoints(address, plain.getHost().port, 0, socket)
+
+
+def _remove_socket(path: Path) -> None:
+    """Remove the socket a killed process left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
