@@ -11,7 +11,11 @@ from tests.unit.source_tree import ROOT, modules
 
 MODULE_WARN, MODULE_MAX = 600, 1000
 FUNCTION_MAX, CLASS_MAX = 50, 300
-ALLOWED_NAMES = {"xapi_py/datamodel/model.py::HttpHandler", "xapi_py/datamodel/http_handlers.py"}
+ALLOWED_NAMES = {
+    "xapi_py/datamodel/model.py::HttpHandler",
+    "xapi_py/datamodel/http_handlers.py",
+    "xapi_py/http/routes.py::ContentHandler",
+}
 """Here "HTTP handler" is the interface's own word for a path it serves."""
 
 ALLOWED_FILE = Path(__file__).parent / "source_limits.yaml"
