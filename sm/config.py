@@ -1,13 +1,12 @@
 """Configuration of the storage daemon: the ``sm`` and ``array`` sections."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
-from xapi_py.base.config import ConfigError, build
+from xapi_py.base import simulator_config
+from xapi_py.base.config import build
 
 GIB = 1024**3
 
@@ -49,9 +48,7 @@ class SmConfig:
 
 @dataclass(frozen=True, slots=True)
 class LunConfig:
-    """A LUN; ``scsi_id`` and ``serial`` are made up from the position when empty.
-
-    """
+    """A LUN; ``scsi_id`` and ``serial`` are made up from the position when empty."""
 
     id: int
     size_bytes: int = 100 * GIB
@@ -257,21 +254,18 @@ class StorageConfig:
     array: ArrayConfig = field(default_factory=ArrayConfig)
 
 
-def load(path: Path | None) -> StorageConfig:
-    """Read the daemon's sections of a YAML file; other sections are not looked at.
+def load(path: Path | None, host: int) -> StorageConfig:
+    """Read the storage sections of the simulator's YAML for host ``host``, from 1.
 
+    A bare host sees no storage at all.
     Errors: ConfigError names the member that does not fit.
     """
-    if path is None:
-        return StorageConfig()
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if data is not None and not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping")
-    sections = data or {}
-    return StorageConfig(
-        build(sections.get("sm") or {}, SmConfig, f"{path}: sm"),
-        build(sections.get("array") or {}, ArrayConfig, f"{path}: array"),
-    )
+    whole = simulator_config.load(path)
+    described = whole.host(host)
+    sm = build(dict(described.sm), SmConfig, "sm")
+    array = build(dict(whole.array), ArrayConfig, "array")
+    if whole.bare:
+        array = ArrayConfig(array.folder, {}, (), (), (), (), (), (), ())
+    if not sm.host_uuid:
+        sm = replace(sm, host_uuid=described.uuid)
+    return StorageConfig(sm, array)

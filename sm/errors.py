@@ -76,7 +76,7 @@ _TEXTS: Final = MappingProxyType(
         CONFIG_DEVICE_INVALID: "The device parameter does not name a usable disk",
         CONFIG_LOCATION_MISSING: "The request is missing the location parameter",
         CONFIG_TARGET_MISSING: "The request is missing the target parameter",
-        CONFIG_TARGET_IQN_MISSING: "The request is missing or has an incorrect target IQN parameter",
+        CONFIG_TARGET_IQN_MISSING: "The target IQN parameter is missing or incorrect",
         CONFIG_SERVER_PATH_MISSING: "The request is missing the serverpath parameter",
         CONFIG_SERVER_MISSING: "The request is missing the server parameter",
         ROOT_DEVICE: "The device holds the host's own system",

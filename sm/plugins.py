@@ -12,12 +12,45 @@ from typing import Final, Literal
 Profile = Literal["7.1", "newest"]
 
 KNOWN_FEATURES: Final = frozenset(
-    "SR_CREATE SR_DELETE SR_ATTACH SR_DETACH SR_SCAN SR_PROBE SR_UPDATE SR_SUPPORTS_LOCAL_CACHING "
-    "SR_METADATA SR_TRIM SR_MULTIPATH SR_CACHING SR_STATS VDI_CREATE VDI_DELETE VDI_ATTACH "
-    "VDI_DETACH VDI_MIRROR VDI_MIRROR_IN VDI_RESIZE VDI_RESIZE_ONLINE VDI_CLONE VDI_SNAPSHOT "
-    "VDI_ACTIVATE VDI_ACTIVATE_READONLY VDI_DEACTIVATE VDI_UPDATE VDI_INTRODUCE "
-    "VDI_GENERATE_CONFIG VDI_ATTACH_OFFLINE VDI_RESET_ON_BOOT VDI_CONFIG_CBT VDI_COMPOSE "
-    "LARGE_VDI THIN_PROVISIONING VDI_READ_CACHING VDI_REVERT".split()
+    [
+        "SR_CREATE",
+        "SR_DELETE",
+        "SR_ATTACH",
+        "SR_DETACH",
+        "SR_SCAN",
+        "SR_PROBE",
+        "SR_UPDATE",
+        "SR_SUPPORTS_LOCAL_CACHING",
+        "SR_METADATA",
+        "SR_TRIM",
+        "SR_MULTIPATH",
+        "SR_CACHING",
+        "SR_STATS",
+        "VDI_CREATE",
+        "VDI_DELETE",
+        "VDI_ATTACH",
+        "VDI_DETACH",
+        "VDI_MIRROR",
+        "VDI_MIRROR_IN",
+        "VDI_RESIZE",
+        "VDI_RESIZE_ONLINE",
+        "VDI_CLONE",
+        "VDI_SNAPSHOT",
+        "VDI_ACTIVATE",
+        "VDI_ACTIVATE_READONLY",
+        "VDI_DEACTIVATE",
+        "VDI_UPDATE",
+        "VDI_INTRODUCE",
+        "VDI_GENERATE_CONFIG",
+        "VDI_ATTACH_OFFLINE",
+        "VDI_RESET_ON_BOOT",
+        "VDI_CONFIG_CBT",
+        "VDI_COMPOSE",
+        "LARGE_VDI",
+        "THIN_PROVISIONING",
+        "VDI_READ_CACHING",
+        "VDI_REVERT",
+    ]
 )
 
 
@@ -114,8 +147,7 @@ _NEWER_FILE = f"{_NEWER_LVM} THIN_PROVISIONING"
 _NEWER_MOUNTED = f"{_NEWER_FILE} VDI_READ_CACHING"
 _LUN_PER_VDI = "SR_PROBE VDI_CREATE VDI_DELETE VDI_ATTACH VDI_DETACH VDI_INTRODUCE"
 _ISCSI_KEYS = (
-    "target targetIQN chapuser chappassword incoming_chapuser incoming_chappassword port "
-    "multihomed"
+    "target targetIQN chapuser chappassword incoming_chapuser incoming_chappassword port multihomed"
 )
 
 _TABLE: Final = (
