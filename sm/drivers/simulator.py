@@ -1,13 +1,10 @@
 """The simulated storage backend: one driver that answers as every SR type."""
 
-import contextlib
-import errno
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 from sm import errors
@@ -25,6 +22,7 @@ from sm.contract import (
     VdiSpec,
 )
 from sm.drivers.array import Array, Lun
+from sm.drivers.content_files import ContentFiles
 from sm.drivers.medium import Disk, Locks, Medium, Records, Runner, SrRow
 from sm.drivers.sr_types import TYPES, Item, Look, Place, SrType
 from sm.drivers.volumes import Tree, compact, to_vdi, utilisation
@@ -34,8 +32,6 @@ from xapi_py.base.rpc.errors import RpcError
 from xapi_py.base.simulator_config import stable_uuid
 
 T = TypeVar("T")
-ORPHAN_AGE_S: Final = 600.0
-COPY_BYTES: Final = 8 * 1024**2
 
 
 @dataclass(slots=True)
@@ -202,6 +198,10 @@ class SimulatedSr:
         self._place = place
 
     @property
+    def _files(self) -> ContentFiles:
+        return ContentFiles(self.medium.folder / "content" / self.uuid)
+
+    @property
     def _records(self) -> Records:
         return self.medium.records
 
@@ -327,7 +327,7 @@ class SimulatedSr:
             raise errors.backend_failure(errors.VDI_IN_USE)
         content = self._records.disk(self.uuid, vdi).content
         await self._change(lambda tree: tree.destroy(vdi), vdi)
-        await self._drop_files([content] if content else [])
+        await self._world.run(lambda: self._files.drop([content] if content else []))
 
     async def vdi_snapshot(self, vdi: str, spec: VdiSpec) -> Vdi:
         self._require("VDI_SNAPSHOT")
@@ -381,28 +381,29 @@ class SimulatedSr:
         disk = self._records.disk(self.uuid, vdi)
         source = self._tree(self._records).content(disk).path
         if disk.content or (source and not writable):
-            return str(self._file(disk.content or source))
+            return str(self._files.path(disk.content or source))
         name = new_uuid()
-        await self._world.run(lambda: self._make_file(name, source, disk.virtual_size))
+        origin = str(self._files.path(source)) if source else ""
+        await self._world.run(lambda: self._files.make(name, origin, disk.virtual_size))
         await self._change(lambda tree: _set_content(tree, vdi, name), vdi)
-        return str(self._file(name))
+        return str(self._files.path(name))
 
     async def vdi_content(self, vdi: str) -> Content:
         content = self._tree(self._records).content(self._records.disk(self.uuid, vdi))
-        return replace(content, path=str(self._file(content.path)) if content.path else "")
+        return replace(content, path=str(self._files.path(content.path)) if content.path else "")
 
     async def vdi_fill(self, vdi: str, content: Content) -> Vdi:
         disk = self._records.disk(self.uuid, vdi)
         name = new_uuid() if content.path else ""
         if name:
-            await self._world.run(lambda: self._make_file(name, content.path, disk.virtual_size))
+            await self._world.run(lambda: self._files.make(name, content.path, disk.virtual_size))
         extents = [(0, disk.virtual_size)]
         try:
             return await self._change(
                 lambda tree: tree.write(vdi, content.data_bytes, name, extents)
             )
         except RpcError:
-            await self._drop_files([name] if name else [])
+            await self._world.run(lambda: self._files.drop([name] if name else []))
             raise
 
     async def vdi_note_written(self, vdi: str, extents: Extents, simulated: bool) -> Vdi:
@@ -410,7 +411,7 @@ class SimulatedSr:
             disk = tree.records.disk(self.uuid, vdi)
             data = disk.data_bytes + sum(length for _, length in extents)
             if not simulated and disk.content and not disk.parent:
-                data = os.stat(self._file(disk.content)).st_blocks * 512
+                data = os.stat(self._files.path(disk.content)).st_blocks * 512
             return tree.write(vdi, data, disk.content, extents)
 
         return await self._change(work)
@@ -423,8 +424,8 @@ class SimulatedSr:
         if changed:
             self._world.notify("sr", self.uuid)
         used = {d.content for d, _ in list(self._records.disks(self.uuid))}
-        await self._drop_files(sorted(before - used))
-        await self._world.run(lambda: self._drop_orphans(used))
+        await self._world.run(lambda: self._files.drop(sorted(before - used)))
+        await self._world.run(lambda: self._files.drop_orphans(used))
 
     async def vdi_attach(self, vdi: str, read_write: bool) -> Backend:
         disk = self._records.disk(self.uuid, vdi)
@@ -459,55 +460,6 @@ class SimulatedSr:
 
     async def release_locks(self, host_uuid: str) -> None:
         self._locks.release(self.uuid, host_uuid)
-
-    def _file(self, name: str) -> Path:
-        return self.medium.folder / "content" / self.uuid / f"{name}.raw"
-
-    def _make_file(self, name: str, source: str, size: int) -> None:
-        """Make a sparse file of ``size`` with the data of another, durable when done."""
-        path = self._file(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "xb") as target:
-            target.truncate(size)
-            if source:
-                origin = Path(source) if os.sep in source else self._file(source)
-                copy_sparse(origin, target.fileno(), size)
-            os.fsync(target.fileno())
-
-    async def _drop_files(self, names: Sequence[str]) -> None:
-        def unlink() -> None:
-            for name in names:
-                self._file(name).unlink(missing_ok=True)
-
-        if names:
-            await self._world.run(unlink)
-
-    def _drop_orphans(self, used: set[str]) -> None:
-        """Remove old files that no record names: their maker was killed."""
-        folder, oldest = self._file("x").parent, time.time() - ORPHAN_AGE_S
-        with contextlib.suppress(FileNotFoundError):
-            for path in folder.iterdir():
-                if path.stem not in used and path.stat().st_mtime < oldest:
-                    path.unlink()
-
-
-def copy_sparse(source: Path, target: int, size: int) -> None:
-    """Copy the data parts of a file, at most ``size`` bytes, into an empty one."""
-    with open(source, "rb") as origin:
-        descriptor, offset = origin.fileno(), 0
-        end = min(size, os.fstat(descriptor).st_size)
-        while offset < end:
-            try:
-                offset = os.lseek(descriptor, offset, os.SEEK_DATA)
-            except OSError as problem:
-                if problem.errno == errno.ENXIO:
-                    return
-                raise
-            hole = min(os.lseek(descriptor, offset, os.SEEK_HOLE), end)
-            while offset < hole:
-                data = os.pread(descriptor, min(COPY_BYTES, hole - offset), offset)
-                os.pwrite(target, data, offset)
-                offset += len(data)
 
 
 def _set_content(tree: Tree, vdi: str, name: str) -> None:

@@ -71,14 +71,14 @@ class DaemonProcess:
         self.process.terminate()
         self.wait()
 
-    def send(self, connection: socket.socket, method: str, **params: object) -> None:
+    def send(self, connection: socket.socket, method: str, /, **params: object) -> None:
         """Send a call without waiting for its answer."""
         self._next_id += 1
         message = {"jsonrpc": "2.0", "id": self._next_id, "method": method, "params": params}
         body = json.dumps(message).encode()
         connection.sendall(struct.pack(">I", len(body)) + body)
 
-    def answer(self, method: str, **params: object) -> Any:
+    def answer(self, method: str, /, **params: object) -> Any:
         """Call a method and give its whole answer; ConnectionGone, RpcError."""
         try:
             self.send(self._socket, method, **params)
@@ -90,7 +90,7 @@ class DaemonProcess:
             raise RpcError(problem["message"], *problem.get("data", ()))
         return message["result"]
 
-    def call(self, method: str, **params: object) -> Any:
+    def call(self, method: str, /, **params: object) -> Any:
         """Call a method and give the result inside its envelope."""
         return self.answer(method, **params)["result"]
 

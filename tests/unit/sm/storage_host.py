@@ -44,16 +44,16 @@ class StorageHost:
         )
         self.methods: Mapping[str, Any] = done(Deferred.fromCoroutine(build))
 
-    def answer(self, method: str, **params: object) -> Any:
+    def answer(self, method: str, /, **params: object) -> Any:
         """Call a method and give its whole answer."""
         context = CallContext(method, "test", 60.0)
         return done(maybeDeferred(self.methods[method], context, **params))
 
-    def call(self, method: str, **params: object) -> Any:
+    def call(self, method: str, /, **params: object) -> Any:
         """Call a method and give its result."""
         return self.answer(method, **params)["result"]
 
-    def error(self, method: str, **params: object) -> tuple[object, ...]:
+    def error(self, method: str, /, **params: object) -> tuple[object, ...]:
         """Call a method that must fail and give the error's name and parameters."""
         try:
             self.call(method, **params)
@@ -61,7 +61,7 @@ class StorageHost:
             return (problem.name, *problem.params)
         raise AssertionError(f"{method} did not fail")
 
-    def code(self, method: str, **params: object) -> str:
+    def code(self, method: str, /, **params: object) -> str:
         """Call a method that must fail in the backend and give the API error code."""
         name, code, *_ = self.error(method, **params)
         assert name == "Storage_backend_error"
