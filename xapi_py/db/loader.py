@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Callable
 
-from xapi_py.base.names import NULL_REF, Ref
-from xapi_py.db.engines.engine import Stored
-from xapi_py.db.schema import MUTUAL, SINGLE
-from xapi_py.db.storage import RowCodec
+from xapi_py.base.names import NULL_REF
+from xapi_py.db.engines.engine import Stored, StoredRow
+from xapi_py.db.schema import SINGLE
+from xapi_py.db.storage import Link, RowCodec
 from xapi_py.db.table import Table
 
 log = logging.getLogger(__name__)
@@ -23,25 +23,21 @@ def load_tables(
     Classes the model does not know are left out and logged.
     Raises ``CorruptDatabase``.
     """
-    by_class: dict[str, list[int]] = {}
-    rows = sorted(stored.rows, key=lambda r: r.created)
-    for position, row in enumerate(rows):
-        by_class.setdefault(row.cls, []).append(position)
-    for cls, positions in by_class.items():
-        table = tables.get(cls)
-        if table is None or not table.persist:
-            log.warning("the database holds %d objects of unknown class %s", len(positions), cls)
+    by_class: dict[str, list[StoredRow]] = {}
+    for row in sorted(stored.rows, key=lambda r: r.created):
+        by_class.setdefault(row.cls, []).append(row)
+    links: list[Link] = []
+    for cls, rows in by_class.items():
+        codec = codecs.get(cls)
+        if codec is None:
+            log.warning("the database holds %d objects of unknown class %s", len(rows), cls)
             continue
-        codec = codecs[cls]
-        table.adopt(codec.load(table, rows[i]) for i in positions)
+        table = tables[cls]
+        table.adopt(codec.load(table, row, links) for row in rows)
     for table in tables.values():
         _link_singles(table, tables, next_position)
-    for cls, positions in by_class.items():
-        table = tables.get(cls)
-        if table is not None and any(c.kind == MUTUAL for c in table.columns.values()):
-            for i in positions:
-                for name, refs in codecs[cls].mutual(rows[i]).items():
-                    _link_mutual(table, Ref(rows[i].ref), name, refs, tables, next_position)
+    for link in links:
+        _link_mutual(link, tables, next_position)
 
 
 def _link_singles(table: Table, tables: dict[str, Table], next_position: Callable[[], int]) -> None:
@@ -57,22 +53,19 @@ def _link_singles(table: Table, tables: dict[str, Table], next_position: Callabl
                 add(ref, other, row.ref, next_position())
 
 
-def _link_mutual(
-    table: Table,
-    ref: Ref,
-    name: str,
-    refs: list[Ref],
-    tables: dict[str, Table],
-    next_position: Callable[[], int],
-) -> None:
-    column = table.columns[name]
-    target = tables[column.target]
+def _link_mutual(link: Link, tables: dict[str, Table], next_position: Callable[[], int]) -> None:
+    """Put members in, and the holder into the collection of each member.
+
+    One end may have been stored without the other, so both count.
+    """
+    column, holder, members = link
+    table, target = tables[column.cls], tables[column.target]
     other = target.columns[column.other]
-    for member in refs:
-        for owner_table, owner, at, new in (
-            (table, ref, column, member),
-            (target, member, other, ref),
+    for member in members:
+        for place, owner, at, new in (
+            (table, holder, column, member),
+            (target, member, other, holder),
         ):
-            collection = owner_table.collection(owner, at)
+            collection = place.collection(owner, at)
             if collection is None or new not in collection:
-                owner_table.add_member(owner, at, new, next_position())
+                place.add_member(owner, at, new, next_position())

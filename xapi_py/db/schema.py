@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from xapi_py.datamodel.model import (
@@ -100,12 +101,16 @@ def _table(definition: ClassDef) -> TableDef:
     clash = _RESERVED & columns.keys()
     if clash:
         raise ValueError(f"{definition.name} has fields with reserved names: {sorted(clash)}")
-    slots = {"__slots__": tuple(columns), "api_class": definition.name}
-    row_type = type(f"{definition.name}_row", (Row,), slots)
+    row_type = _row_type(definition.name, tuple(columns))
     for column in columns.values():
         descriptor = row_type.__dict__[column.name]
         column.put, column.get = descriptor.__set__, descriptor.__get__
     return TableDef(definition.name, definition.persist, row_type, columns)
+
+
+@cache
+def _row_type(name: str, fields: tuple[str, ...]) -> type[Row]:
+    return type(f"{name}_row", (Row,), {"__slots__": fields, "api_class": name})
 
 
 def _column(definition: ClassDef, f: FieldDef) -> Column:
@@ -126,6 +131,7 @@ def _column(definition: ClassDef, f: FieldDef) -> Column:
     )
 
 
+@cache
 def _relation(f: FieldDef) -> tuple[int, str, str]:
     """Tell kind, referenced class and field at the other end."""
     target = ""
@@ -143,6 +149,7 @@ def _relation(f: FieldDef) -> tuple[int, str, str]:
     return (SINGLE if single else MANY), target, relation.other_field
 
 
+@cache
 def _python_type(t: Type) -> type:
     match t:
         case Int() | DateTime():

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import orjson
@@ -16,6 +17,8 @@ from xapi_py.db.schema import MUTUAL, Column, TableDef, reader_of
 from xapi_py.db.table import Table
 
 Values = dict[str, Any]
+Link = tuple[Column, Ref, tuple[Ref, ...]]
+"""A many-to-many column, the object that holds it, and what it holds."""
 
 
 class RowCodec:
@@ -27,7 +30,7 @@ class RowCodec:
 
     def __init__(self, definition: TableDef) -> None:
         self._columns = [c for c in definition.columns.values() if c.persist]
-        self._values = _values_function(self._columns)
+        self._values = _values_function(tuple(c.name for c in self._columns))
         self._readers: list[tuple[str, Callable[[Any], Any]]] = [
             (c.name, reader)
             for c in self._columns
@@ -47,11 +50,11 @@ class RowCodec:
             text = json.dumps(values, default=_plain).encode()
         return StoredRow(row.api_class, row.ref, text, row.created_generation, row.modified)
 
-    def load(self, table: Table, stored: StoredRow) -> Row:
+    def load(self, table: Table, stored: StoredRow, links: list[Link]) -> Row:
         """Make the row; fields that are not stored take their defaults.
 
-        Collections of many-to-many relations stay empty: see ``mutual``.
-        Raises ``CorruptDatabase``.
+        Collections of many-to-many relations stay empty, what they held is
+        appended to ``links``.  Raises ``CorruptDatabase``.
         """
         values = parse_values(stored)
         try:
@@ -61,17 +64,12 @@ class RowCodec:
         except (TypeError, ValueError, AttributeError) as error:
             raise CorruptDatabase(f"{stored.cls} {stored.ref}: {error}") from error
         for column in self._mutual:
-            values.pop(column.name, None)
+            members = values.pop(column.name, None)
+            if members:
+                links.append((column, Ref(stored.ref), members))
         row = table.new_row(Ref(sys.intern(stored.ref)), values)
         set_generations(row, stored.created, stored.modified)
         return row
-
-    def mutual(self, stored: StoredRow) -> dict[str, list[Ref]]:
-        """Give the stored collections of many-to-many relations."""
-        if not self._mutual:
-            return {}
-        values = parse_values(stored)
-        return {c.name: values[c.name] for c in self._mutual if values.get(c.name)}
 
 
 def parse_values(stored: StoredRow) -> Values:
@@ -88,9 +86,10 @@ def parse_values(stored: StoredRow) -> Values:
     return values
 
 
-def _values_function(columns: list[Column]) -> Callable[[Row], Values]:
+@cache
+def _values_function(names: tuple[str, ...]) -> Callable[[Row], Values]:
     """Make a function that collects the named fields of a row."""
-    items = ", ".join(f"{c.name!r}: row.{c.name}" for c in columns)
+    items = ", ".join(f"{name!r}: row.{name}" for name in names)
     namespace: dict[str, Any] = {}
     exec(f"def values(row): return {{{items}}}", namespace)  # names come from the model
     made: Callable[[Row], Values] = namespace["values"]
