@@ -7,7 +7,6 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
@@ -72,7 +71,7 @@ class AnsweringConnection(Protocol):
         self._request: Request | None = None
         self._keep_alive = False
         self._sender: ChunkSender | StreamSender | None = None
-        self._taker: IProtocol | None = None
+        self._taker: Protocol | None = None
         self._gone: list[Callable[[], None]] = []
         self._open = False
         self._reading_paused = False
@@ -113,10 +112,10 @@ class AnsweringConnection(Protocol):
         if type(answer) is Response:
             self._respond(answer)
         elif isinstance(answer, Deferred):
-            answer.addCallbacks(self._answered, self._failed, None, None, (request,), None)
+            answer.addCallbacks(self._answered, self._failed, errbackArgs=(request,))
         elif answer is not None and isinstance(answer, Awaitable):
-            waiting = Deferred.fromCoroutine(answer)  # type: ignore[arg-type]
-            waiting.addCallbacks(self._answered, self._failed, None, None, (request,), None)
+            waiting: Deferred[Answer] = Deferred.fromCoroutine(answer)  # type: ignore[arg-type]
+            waiting.addCallbacks(self._answered, self._failed, errbackArgs=(request,))
         else:
             self._answered(answer)
 

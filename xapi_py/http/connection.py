@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from xapi_py.http import pages
@@ -44,7 +44,7 @@ class HttpConnection(AnsweringConnection):
     def dataReceived(self, data: bytes) -> None:
         state = self._state
         if state is State.TAKEN:
-            cast(IProtocol, self._taker).dataReceived(data)
+            cast(Protocol, self._taker).dataReceived(data)
         elif state is State.STREAM:
             self._deadline = self._seconds() + self._limits.stall_s
             self._stream(data)

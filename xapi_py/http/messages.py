@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import unquote, unquote_plus
 
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import Protocol as ByteProtocol
 
 from xapi_py.http.bodies import BodyStream
 from xapi_py.http.peers import Peer
@@ -67,7 +67,7 @@ class Takeover:
     transport and every byte that came after the request's headers.
     """
 
-    protocol: IProtocol
+    protocol: ByteProtocol
     status: int = 200
     headers: Headers = ()
 

@@ -7,7 +7,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 
 from xapi_py.base.reactor import Clock, Timer
-from xapi_py.http.connection import HttpConnection, Limits
+from xapi_py.http.answering import Limits
+from xapi_py.http.connection import HttpConnection
 from xapi_py.http.routes import Routes
 
 log = logging.getLogger(__name__)

@@ -7,19 +7,34 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from xapi_py.datamodel.model import (
+    AnyRecord,
+    Bool,
+    ClassDef,
+    DateTime,
+    EnumOf,
+    Float,
+    Int,
+    MapOf,
+    Model,
+    OptionOf,
+    RecordOf,
+    SetOf,
+    Type,
+    Void,
+)
 from xapi_py.wire.errors import internal_error
 from xapi_py.wire.raw import Raw, RawDate, describe
 from xapi_py.wire.scalars import INT64_MAX, INT64_MIN, parse_date, parse_float, parse_int
-from xapi_py.wire.shapes import shape_of
 
 Decoder = Callable[[Raw], Any]
 
 _NOT_STORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
-_decoders: dict[tuple[object, object], Decoder] = {}
+_decoders: dict[tuple[Type, Model], Decoder] = {}
 
 
-def decode(raw: Raw, type_: object, model: object) -> Any:
+def decode(raw: Raw, type_: Type, model: Model) -> Any:
     """Give the data value of a raw value of the declared type.
 
     Errors: INTERNAL_ERROR when the value does not fit.
@@ -27,7 +42,7 @@ def decode(raw: Raw, type_: object, model: object) -> Any:
     return decoder(type_, model)(raw)
 
 
-def decoder(type_: object, model: object) -> Decoder:
+def decoder(type_: Type, model: Model) -> Decoder:
     """Give the function that decodes values of a type; made once per type."""
     found = _decoders.get((type_, model))
     if found is None:
@@ -35,32 +50,31 @@ def decoder(type_: object, model: object) -> Decoder:
     return found
 
 
-def _make(type_: object, model: Any) -> Decoder:
-    shape, parts = shape_of(type_)
-    match shape:
-        case "String" | "SecretString" | "RefOf":
-            return decode_string
-        case "Int":
+def _make(type_: Type, model: Model) -> Decoder:
+    match type_:
+        case Int():
             return decode_int
-        case "Bool":
+        case Bool():
             return decode_bool
-        case "Float":
+        case Float():
             return decode_float
-        case "DateTime":
+        case DateTime():
             return decode_date
-        case "EnumOf":
-            return _enum_decoder(parts[0], model.enums[parts[0]])
-        case "SetOf":
-            return _set_decoder(decoder(parts[0], model))
-        case "MapOf":
-            return _map_decoder(_key_decoder(parts[0], model), decoder(parts[1], model))
-        case "OptionOf":
-            return _option_decoder(decoder(parts[0], model))
-        case "RecordOf":
-            return _record_decoder(model.classes[parts[0]], model)
-        case "Void":
+        case EnumOf(name):
+            return _enum_decoder(name, model.enums[name])
+        case SetOf(element):
+            return _set_decoder(decoder(element, model))
+        case MapOf(key, value):
+            return _map_decoder(decoder(key, model), decoder(value, model))
+        case OptionOf(element):
+            return _option_decoder(decoder(element, model))
+        case RecordOf(cls):
+            return _record_decoder(model.classes[cls], model)
+        case Void():
             return _decode_void
-    return _decode_any
+        case AnyRecord():
+            return _decode_any
+    return decode_string
 
 
 def decode_string(raw: Raw) -> str:
@@ -161,17 +175,11 @@ def _map_decoder(key: Decoder, value: Decoder) -> Decoder:
     return decode_map
 
 
-def _key_decoder(type_: object, model: object) -> Decoder:
-    shape, _ = shape_of(type_)
-    # a key always travels as text, so only types that read text make sense
-    return decode_string if shape == "AnyRecord" else decoder(type_, model)
-
-
 def _option_decoder(inner: Decoder) -> Decoder:
     return lambda raw: None if raw is None else inner(raw)
 
 
-def _record_decoder(class_def: Any, model: Any) -> Decoder:
+def _record_decoder(class_def: ClassDef, model: Model) -> Decoder:
     """Decode the struct given to a constructor: the known members present.
 
     Unknown members and those of dynamic fields are ignored whatever they hold.

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from xapi_py.base.errors import ApiError
+from xapi_py.datamodel.model import ClassDef, Model, Type
 from xapi_py.wire.decode import decode
 from xapi_py.wire.fragments import DEFAULT_LIMIT_BYTES, FragmentCache
 from xapi_py.wire.raw import Raw, RawCall
@@ -29,12 +30,12 @@ class Dialect(ABC):
     def parse_request(self, body: bytes) -> RawCall:
         """Read a request.  Errors: WireError."""
 
-    def decode(self, raw: Raw, type_: object, model: object) -> Any:
+    def decode(self, raw: Raw, type_: Type, model: Model) -> Any:
         """Give the data value of a parameter.  Errors: INTERNAL_ERROR."""
         return decode(raw, type_, model)
 
     @abstractmethod
-    def encode(self, value: Any, type_: object, model: object = None) -> bytes:
+    def encode(self, value: Any, type_: Type, model: Model | None = None) -> bytes:
         """Give the fragment of a data value; records need the model."""
 
     @abstractmethod
@@ -54,10 +55,10 @@ class Dialect(ABC):
         """Join named fragments to a struct, as chunks."""
 
     @abstractmethod
-    def encode_record(self, row: Any, class_def: Any, model: Any) -> bytes:
+    def encode_record(self, row: Any, class_def: ClassDef, model: Model | None) -> bytes:
         """Encode a row without looking at the cache."""
 
-    def record(self, row: Any, class_def: Any, model: Any = None) -> bytes:
+    def record(self, row: Any, class_def: ClassDef, model: Model | None = None) -> bytes:
         """Give the fragment of a row's full record.
 
         Encoded once per generation of the row (``row.modified``) while the
@@ -69,12 +70,14 @@ class Dialect(ABC):
             self.fragments.put(row, class_def, found)
         return found
 
-    def records(self, rows: Iterable[Any], class_def: Any, model: Any = None) -> list[bytes]:
+    def records(
+        self, rows: Iterable[Any], class_def: ClassDef, model: Model | None = None
+    ) -> list[bytes]:
         """Give the map from reference to record of many rows, as chunks."""
         return self.struct(self._listed(rows, class_def, model))
 
     def _listed(
-        self, rows: Iterable[Any], class_def: Any, model: Any
+        self, rows: Iterable[Any], class_def: ClassDef, model: Model | None
     ) -> Iterable[tuple[str, bytes]]:
         cache = self.fragments
         for row in rows:

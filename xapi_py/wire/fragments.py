@@ -3,6 +3,8 @@
 from collections import OrderedDict
 from typing import Any, Final
 
+from xapi_py.datamodel.model import ClassDef
+
 DEFAULT_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _ENTRY_OVERHEAD: Final = 200
 
@@ -23,7 +25,7 @@ class FragmentCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, row: Any, class_def: object) -> bytes | None:
+    def get(self, row: Any, class_def: ClassDef) -> bytes | None:
         """Give the fragment of a row's present generation, if it is here."""
         entry = self._entries.get(row.ref)
         if entry is None or entry[0] != row.modified or entry[1] is not class_def:
@@ -31,7 +33,7 @@ class FragmentCache:
         self._entries.move_to_end(row.ref)
         return entry[2]
 
-    def put(self, row: Any, class_def: object, fragment: bytes, *, listing: bool = False) -> None:
+    def put(self, row: Any, class_def: ClassDef, fragment: bytes, *, listing: bool = False) -> None:
         """Keep a fragment; part of a ``listing`` it is kept only where it fits."""
         size = len(fragment) + _ENTRY_OVERHEAD
         old = self._entries.pop(row.ref, None)

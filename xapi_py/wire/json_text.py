@@ -11,14 +11,25 @@ from typing import Any, Final
 
 import orjson
 
+from xapi_py.datamodel.model import (
+    ClassDef,
+    DateTime,
+    Float,
+    Int,
+    MapOf,
+    Model,
+    OptionOf,
+    RecordOf,
+    SetOf,
+    Type,
+    Void,
+)
 from xapi_py.wire.scalars import format_date
-from xapi_py.wire.shapes import shape_of
 
 Plainer = Callable[[Any], Any]
 """Turns a data value into what orjson writes as the right JSON."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_AS_IT_IS = {"String", "SecretString", "RefOf", "EnumOf", "Int", "Bool"}
 
 
 class JsonText:
@@ -27,10 +38,10 @@ class JsonText:
     def __init__(self, *, escape_slashes: bool, six_decimals: bool) -> None:
         self._escape_slashes = escape_slashes
         self._float = _six_decimals if six_decimals else _shortest
-        self._plainers: dict[tuple[object, object], Plainer | None] = {}
-        self._rows: dict[object, Plainer] = {}
+        self._plainers: dict[tuple[Type, Model | None], Plainer | None] = {}
+        self._rows: dict[ClassDef, Plainer] = {}
 
-    def encode(self, value: Any, type_: object, model: Any = None) -> bytes:
+    def encode(self, value: Any, type_: Type, model: Model | None = None) -> bytes:
         """Give the JSON text of a data value; records need the model."""
         plainer = self._plainer(type_, model)
         return self.dumps(value if plainer is None else plainer(value))
@@ -49,7 +60,7 @@ class JsonText:
         chunks.append(b"}")
         return chunks
 
-    def encode_record(self, row: Any, class_def: Any, model: Any) -> bytes:
+    def encode_record(self, row: Any, class_def: ClassDef, model: Model | None) -> bytes:
         """Give the JSON text of a row's full record."""
         plainer = self._rows.get(class_def)
         if plainer is None:
@@ -64,46 +75,35 @@ class JsonText:
             text = orjson.dumps(_without_surrogates(plain))
         return text.replace(b"/", b"\\/") if self._escape_slashes else text
 
-    def _plainer(self, type_: object, model: Any) -> Plainer | None:
+    def _plainer(self, type_: Type, model: Model | None) -> Plainer | None:
         """Give the conversion of a type, None where orjson needs none."""
         key = (type_, model)
         if key not in self._plainers:
             self._plainers[key] = self._make(type_, model)
         return self._plainers[key]
 
-    def _make(self, type_: object, model: Any) -> Plainer | None:
-        shape, parts = shape_of(type_)
-        match shape:
-            case "Float":
+    def _make(self, type_: Type, model: Model | None) -> Plainer | None:
+        match type_:
+            case Float():
                 return self._float
-            case "DateTime":
+            case DateTime():
                 return format_date
-            case "Void":
+            case Void():
                 return lambda _: ""
-            case "SetOf":
-                element = self._plainer(parts[0], model)
-                return list if element is None else _list_of(element)
-            case "MapOf":
-                return self._map(parts[0], self._plainer(parts[1], model))
-            case "OptionOf":
-                return self._plainer(parts[0], model)
-            case "RecordOf":
+            case SetOf(element):
+                plainer = self._plainer(element, model)
+                return list if plainer is None else _list_of(plainer)
+            case MapOf(key, value):
+                return _map_plainer(key, self._plainer(value, model))
+            case OptionOf(element):
+                return self._plainer(element, model)
+            case RecordOf(cls):
                 if model is None:
-                    raise TypeError(f"encoding a record of {parts[0]} needs the model")
-                return self._record(model.classes[parts[0]], model)
+                    raise TypeError(f"encoding a record of {cls} needs the model")
+                return self._record(model.classes[cls], model)
         return None
 
-    def _map(self, key_type: object, element: Plainer | None) -> Plainer | None:
-        shape, _ = shape_of(key_type)
-        key = {"DateTime": format_date, "Float": "{:.16g}".format}.get(shape, str)
-        if shape in ("Int", "DateTime", "Float"):
-            inner = element or (lambda value: value)
-            return lambda values: {key(name): inner(value) for name, value in values.items()}
-        if element is None:
-            return None
-        return lambda values: {name: element(value) for name, value in values.items()}
-
-    def _record(self, class_def: Any, model: Any) -> Plainer:
+    def _record(self, class_def: ClassDef, model: Model | None) -> Plainer:
         def plain_record(record: Any) -> Any:
             if not isinstance(record, Mapping):
                 plainer = self._rows.get(class_def)
@@ -120,7 +120,7 @@ class JsonText:
 
         return plain_record
 
-    def _generate(self, class_def: Any, model: Any) -> Plainer:
+    def _generate(self, class_def: ClassDef, model: Model | None) -> Plainer:
         """Compile one expression that makes the dict of all fields of a row."""
         scope: dict[str, Any] = {}
         members: list[str] = []
@@ -131,7 +131,7 @@ class JsonText:
             if plainer is not None:
                 scope[f"p{number}"] = plainer
                 value = f"p{number}({value})"
-            if shape_of(field.type)[0] == "OptionOf":
+            if isinstance(field.type, OptionOf):
                 optional.append(
                     f" if row.{field.name} is not None: found[{field.name!r}] = {value}"
                 )
@@ -157,6 +157,23 @@ def array(items: Iterable[bytes]) -> list[bytes]:
         chunks.pop()
     chunks.append(b"]")
     return chunks
+
+
+_KEY_TEXTS: Final[dict[type[Type], Callable[[Any], str]]] = {
+    Int: str,
+    Float: "{:.16g}".format,
+    DateTime: format_date,
+}
+
+
+def _map_plainer(key_type: Type, element: Plainer | None) -> Plainer | None:
+    key = _KEY_TEXTS.get(type(key_type))
+    if key is not None:
+        inner = element or (lambda value: value)
+        return lambda values: {key(name): inner(value) for name, value in values.items()}
+    if element is None:
+        return None
+    return lambda values: {name: element(value) for name, value in values.items()}
 
 
 def _list_of(element: Plainer) -> Plainer:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final, NoReturn
 import orjson
 
 from xapi_py.base.errors import ApiError
+from xapi_py.datamodel.model import ClassDef, Model, Type
 from xapi_py.wire import json_text
 from xapi_py.wire.dialect import Dialect, RequestId
 from xapi_py.wire.errors import WireError
@@ -28,7 +29,7 @@ class JsonRpc(Dialect):
     def parse_request(self, body: bytes) -> RawCall:
         return parse(body)[1]
 
-    def encode(self, value: Any, type_: object, model: object = None) -> bytes:
+    def encode(self, value: Any, type_: Type, model: Model | None = None) -> bytes:
         return self.style.encode(value, type_, model)
 
     def text(self, text: str) -> bytes:
@@ -43,7 +44,7 @@ class JsonRpc(Dialect):
     def struct(self, members: Iterable[tuple[str, bytes]]) -> list[bytes]:
         return self.style.struct(members)
 
-    def encode_record(self, row: Any, class_def: Any, model: Any) -> bytes:
+    def encode_record(self, row: Any, class_def: ClassDef, model: Model | None) -> bytes:
         return self.style.encode_record(row, class_def, model)
 
 

@@ -10,7 +10,7 @@ fetched, and what follows the closed root element is ignored.  Source: traces
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from xml.parsers import expat
 
 from xapi_py.wire.errors import WireError
@@ -69,9 +69,6 @@ def _same_number_tags(text: bytes) -> bool:
     return any(b"<%b>" % tag in text and b"</%b>" % tag in text for tag in (b"int", b"i4", b"i8"))
 
 
-_Frame = list[object]
-
-
 class _StreamingParser:
     """The grammar as a stack of open elements, fed by expat."""
 
@@ -91,6 +88,7 @@ class _StreamingParser:
         self._buffer: list[str] = []
         self._method = ""
         self._params: list[Raw] | None = None
+        self._closed_params = 0
         self._complete = False
 
     def parse(self, body: bytes) -> RawCall:
@@ -238,8 +236,8 @@ class _StreamingParser:
 
     def _close_param(self, text: str) -> None:
         self._values.pop()
-        self._seen_params = getattr(self, "_seen_params", 0) + 1
-        if self._params is None or len(self._params) != self._seen_params:
+        self._closed_params += 1
+        if self._params is None or len(self._params) != self._closed_params:
             raise WireError("XML-RPC: a param holds one value")
 
     def _close_name(self, text: str) -> None:
@@ -303,10 +301,12 @@ class _Value:
 
 _P = _StreamingParser
 _INTS = ("int", "i4", "i8")
-_TYPES: dict[str, Callable[[_StreamingParser], None]] = dict.fromkeys(
+_Opener = Callable[[_StreamingParser], None]
+_Closer = Callable[[_StreamingParser, str], None]
+_TYPES: Mapping[str, _Opener] = dict.fromkeys(
     (*_INTS, "boolean", "double", "string", "dateTime.iso8601", "base64", "nil"), _P._open_type
 ) | {"array": _P._open_array, "struct": _P._open_struct}
-_CHILDREN: dict[str, dict[str, Callable[[_StreamingParser], None]]] = {
+_CHILDREN: Mapping[str, Mapping[str, _Opener]] = {
     "": {"methodCall": _P._open_plain},
     "methodCall": {"methodName": _P._open_method_name, "params": _P._open_params},
     "params": {"param": _P._open_param},
@@ -317,9 +317,7 @@ _CHILDREN: dict[str, dict[str, Callable[[_StreamingParser], None]]] = {
     "struct": {"member": _P._open_member},
     "member": {"name": _P._open_name, "value": _P._open_member_value},
 }
-_CLOSERS: dict[str, Callable[[_StreamingParser, str], None]] = dict.fromkeys(
-    _INTS, _P._close_int
-) | {
+_CLOSERS: Mapping[str, _Closer] = dict.fromkeys(_INTS, _P._close_int) | {
     "methodCall": _P._close_call,
     "methodName": _P._close_method_name,
     "param": _P._close_param,

@@ -8,8 +8,27 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from xapi_py.datamodel.model import (
+    AnyRecord,
+    Bool,
+    ClassDef,
+    DateTime,
+    EnumOf,
+    FieldDef,
+    Float,
+    Int,
+    MapOf,
+    Model,
+    OptionOf,
+    RecordOf,
+    RefOf,
+    SecretString,
+    SetOf,
+    String,
+    Type,
+    Void,
+)
 from xapi_py.wire.scalars import format_date
-from xapi_py.wire.shapes import shape_of
 
 TextEncoder = Callable[[Any], str]
 
@@ -117,24 +136,24 @@ def any_value(value: Any) -> str:
     return _set_encoder(any_value)(value)
 
 
-_SCALARS: dict[str, TextEncoder] = {
-    "String": text_value,
-    "SecretString": text_value,
-    "RefOf": text_value,
-    "EnumOf": text_value,
-    "Int": int_value,
-    "Bool": bool_value,
-    "Float": float_value,
-    "DateTime": date_value,
-    "Void": void_value,
-    "AnyRecord": any_value,
+_SCALARS: dict[type[Type], TextEncoder] = {
+    String: text_value,
+    SecretString: text_value,
+    RefOf: text_value,
+    EnumOf: text_value,
+    Int: int_value,
+    Bool: bool_value,
+    Float: float_value,
+    DateTime: date_value,
+    Void: void_value,
+    AnyRecord: any_value,
 }
-_TEXTS = {"String", "SecretString", "RefOf", "EnumOf"}
+_TEXTS = (String, SecretString, RefOf, EnumOf)
 
-_encoders: dict[tuple[object, object], TextEncoder] = {}
+_encoders: dict[tuple[Type, Model | None], TextEncoder] = {}
 
 
-def encoder(type_: object, model: Any) -> TextEncoder:
+def encoder(type_: Type, model: Model | None) -> TextEncoder:
     """Give the function that writes values of a type; made once per type.
 
     ``model`` is needed for records only.
@@ -145,30 +164,30 @@ def encoder(type_: object, model: Any) -> TextEncoder:
     return found
 
 
-def _make(type_: object, model: Any) -> TextEncoder:
-    shape, parts = shape_of(type_)
-    match shape:
-        case "SetOf":
-            if shape_of(parts[0])[0] in _TEXTS:
+def _make(type_: Type, model: Model | None) -> TextEncoder:
+    match type_:
+        case SetOf(element):
+            if isinstance(element, _TEXTS):
                 return text_set_value
-            return _set_encoder(encoder(parts[0], model))
-        case "MapOf":
-            if shape_of(parts[0])[0] in _TEXTS and shape_of(parts[1])[0] in _TEXTS:
+            return _set_encoder(encoder(element, model))
+        case MapOf(key, value):
+            if isinstance(key, _TEXTS) and isinstance(value, _TEXTS):
                 return text_map_value
-            return _map_encoder(_key_text(parts[0]), encoder(parts[1], model))
-        case "OptionOf":
-            inner = encoder(parts[0], model)
+            return _map_encoder(_KEY_TEXTS.get(type(key), str), encoder(value, model))
+        case OptionOf(element):
+            inner = encoder(element, model)
             return lambda value: VOID if value is None else inner(value)
-        case "RecordOf":
+        case RecordOf(cls):
             if model is None:
-                raise TypeError(f"encoding a record of {parts[0]} needs the model")
-            return record_encoder(model.classes[parts[0]], model)
-    return _SCALARS[shape]
+                raise TypeError(f"encoding a record of {cls} needs the model")
+            return record_encoder(model.classes[cls], model)
+    return _SCALARS[type(type_)]
 
 
-def _key_text(type_: object) -> Callable[[Any], str]:
-    shape, _ = shape_of(type_)
-    return {"Float": "{:.16g}".format, "DateTime": format_date}.get(shape, str)
+_KEY_TEXTS: dict[type[Type], Callable[[Any], str]] = {
+    Float: "{:.16g}".format,
+    DateTime: format_date,
+}
 
 
 def _set_encoder(element: TextEncoder) -> TextEncoder:
@@ -193,7 +212,7 @@ def _map_encoder(key: Callable[[Any], str], element: TextEncoder) -> TextEncoder
     return encode_map
 
 
-def record_encoder(class_def: Any, model: Any) -> TextEncoder:
+def record_encoder(class_def: ClassDef, model: Model | None) -> TextEncoder:
     """Give the function that writes a record of a class.
 
     It takes a row, or a mapping by wire field name, whose missing members are
@@ -214,10 +233,10 @@ def record_encoder(class_def: Any, model: Any) -> TextEncoder:
     return encode_record
 
 
-_row_encoders: dict[tuple[object, object], TextEncoder] = {}
+_row_encoders: dict[tuple[ClassDef, Model | None], TextEncoder] = {}
 
 
-def row_encoder(class_def: Any, model: Any) -> TextEncoder:
+def row_encoder(class_def: ClassDef, model: Model | None) -> TextEncoder:
     """Give the function that writes a row of a class; generated once."""
     found = _row_encoders.get((class_def, model))
     if found is None:
@@ -225,30 +244,29 @@ def row_encoder(class_def: Any, model: Any) -> TextEncoder:
     return found
 
 
-_OPEN_CLOSE = {
-    "String": "escape({0})",
-    "SecretString": "escape({0})",
-    "RefOf": "escape({0})",
-    "EnumOf": "{0}",
-    "Int": "str({0})",
+_BARE: dict[type[Type], str] = {
+    String: "escape({0})",
+    SecretString: "escape({0})",
+    RefOf: "escape({0})",
+    EnumOf: "{0}",
+    Int: "str({0})",
 }
 
 
-def _generate(class_def: Any, model: Any) -> TextEncoder:
+def _generate(class_def: ClassDef, model: Model | None) -> TextEncoder:
     """Compile one expression that writes all fields of a row."""
     scope: dict[str, Any] = {"escape": escape}
     pieces: list[str] = []
     literal = "<value><struct>"
     for number, field in enumerate(class_def.wire_fields):
-        shape, _ = shape_of(field.type)
         value = f"row.{field.name}"
-        if shape == "OptionOf":
+        if isinstance(field.type, OptionOf):
             scope[f"e{number}"] = _optional_member(field, model)
             pieces += [repr(literal), f"e{number}({value})"]
             literal = ""
-        elif shape in _OPEN_CLOSE:
+        elif (bare := _BARE.get(type(field.type))) is not None:
             literal += f"<member><name>{field.name}</name><value>"
-            pieces += [repr(literal), _OPEN_CLOSE[shape].format(value)]
+            pieces += [repr(literal), bare.format(value)]
             literal = "</value></member>"
         else:
             scope[f"e{number}"] = encoder(field.type, model)
@@ -262,7 +280,7 @@ def _generate(class_def: Any, model: Any) -> TextEncoder:
     return encode_record
 
 
-def _optional_member(field: Any, model: Any) -> TextEncoder:
+def _optional_member(field: FieldDef, model: Model | None) -> TextEncoder:
     inner = encoder(field.type, model)
     name = field.name
     return lambda value: (

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 
 from xapi_py.base.errors import ApiError
+from xapi_py.datamodel.model import ClassDef, Model, Type
 from xapi_py.wire import json_text, xml_request, xml_text
 from xapi_py.wire.dialect import Dialect, RequestId
 from xapi_py.wire.raw import RawCall
@@ -30,7 +31,7 @@ class XmlRpc(Dialect):
     def parse_request(self, body: bytes) -> RawCall:
         return xml_request.parse(body)
 
-    def encode(self, value: Any, type_: object, model: object = None) -> bytes:
+    def encode(self, value: Any, type_: Type, model: Model | None = None) -> bytes:
         return xml_text.encoder(type_, model)(value).encode()
 
     def text(self, text: str) -> bytes:
@@ -51,7 +52,7 @@ class XmlRpc(Dialect):
         chunks.append(b"</struct></value>")
         return chunks
 
-    def encode_record(self, row: Any, class_def: Any, model: Any) -> bytes:
+    def encode_record(self, row: Any, class_def: ClassDef, model: Model | None) -> bytes:
         return xml_text.row_encoder(class_def, model)(row).encode()
 
     def success(self, chunks: Iterable[bytes], id_: RequestId = 0) -> list[bytes]:
@@ -70,7 +71,7 @@ class XmlRpcWithJsonValue(XmlRpc):
 
     name: ClassVar[str] = "xmlrpc-json"
 
-    def encode(self, value: Any, type_: object, model: object = None) -> bytes:
+    def encode(self, value: Any, type_: Type, model: Model | None = None) -> bytes:
         return json_text.ELY.encode(value, type_, model)
 
     def text(self, text: str) -> bytes:
@@ -85,7 +86,7 @@ class XmlRpcWithJsonValue(XmlRpc):
     def struct(self, members: Iterable[tuple[str, bytes]]) -> list[bytes]:
         return json_text.ELY.struct(members)
 
-    def encode_record(self, row: Any, class_def: Any, model: Any) -> bytes:
+    def encode_record(self, row: Any, class_def: ClassDef, model: Model | None) -> bytes:
         return json_text.ELY.encode_record(row, class_def, model)
 
     def success(self, chunks: Iterable[bytes], id_: RequestId = 0) -> list[bytes]:
@@ -100,7 +101,7 @@ XMLRPC: Final = XmlRpc()
 XMLRPC_JSON_VALUE: Final = XmlRpcWithJsonValue(cache_limit_bytes=0)
 
 
-def xml_value_text(value: Any, type_: object, model: object = None) -> str:
+def xml_value_text(value: Any, type_: Type, model: Model | None = None) -> str:
     """Give the text of ``task.result`` for a result of a declared type.
 
     A void result gives ``<value></value>``.
