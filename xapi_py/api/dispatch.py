@@ -128,7 +128,7 @@ class Dispatcher:
             return self._unknown(dialect, raw, method)
         if is_async and not entry.message.is_async:
             self._check_count(entry, method, raw.params)
-            raise ApiError("Fault", f"No async mode for this operation (rpc: {raw.method})")
+            raise ApiError("Fault", f"No async mode for this operation (rpc: {method})")
         self._check_count(entry, method, raw.params)
         session = self._session(dialect, entry, raw.params)
         arguments = self._arguments(dialect, entry, raw.params)

@@ -123,11 +123,14 @@ def _remove(model: Model, message: MessageDef) -> Handler:
 
 
 def _add_to(model: Model, message: MessageDef) -> Handler:
-    cls, name = message.cls, _field(message).name
+    cls, field = message.cls, _field(message)
+    name = field.name
 
     def add_to(call: Call, ref: Ref, key: object, value: object) -> None:
         if key in getattr(call.db.row(cls, ref), name):
-            raise err.MAP_DUPLICATE_KEY(cls, name, ref, key)
+            raise err.MAP_DUPLICATE_KEY(cls, field.db_name, ref, key)
+        if key == "":
+            raise err.INTERNAL_ERROR("a key of a map may not be empty")
         with call.db.transaction() as tx:
             tx.add_to_map(cls, ref, name, key, value)
 

@@ -27,14 +27,15 @@ class ErrorCode:
     """An error of the data model; calling it makes the exception to raise.
 
     ``params`` are the parameter names in order, or ``None`` where the model
-    does not declare them; calling with another number of parameters is a
-    programming error and raises ``TypeError``.
+    does not declare them.  Servers send more parameters than the model
+    declares for some codes, never fewer: calling with fewer is a programming
+    error and raises ``TypeError``.
     """
 
     code: str
     params: tuple[str, ...] | None
 
     def __call__(self, *params: object) -> ApiError:
-        if self.params is not None and len(params) != len(self.params):
+        if self.params is not None and len(params) < len(self.params):
             raise TypeError(f"{self.code} takes {list(self.params)}, got {list(params)}")
         return ApiError(self.code, *(str(p) for p in params))
