@@ -190,7 +190,7 @@ class _PairReader:
 
     def _string(self) -> str:
         self._expect("'")
-        out = []
+        out: list[str] = []
         while True:
             char = self._text[self._at : self._at + 1]
             self._at += 1
