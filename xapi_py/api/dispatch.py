@@ -69,16 +69,21 @@ class Dispatcher:
         try:
             outcome = self._start(dialect, raw, caller)
         except ApiError as error:
-            return [dialect.failure(error, raw.id)]
+            return self._failure(dialect, raw, error)
         except Exception:
-            return [dialect.failure(internal_error(raw.method, Failure()), raw.id)]
+            return self._failure(dialect, raw, internal_error(raw.method, Failure()))
         if not isinstance(outcome, Deferred):
             return outcome
 
         def refused(failure: Failure) -> Chunks:
-            return [dialect.failure(api_error(raw.method, failure), raw.id)]
+            return self._failure(dialect, raw, api_error(raw.method, failure))
 
         return outcome.addErrback(refused)
+
+    def _failure(self, dialect: Dialect, raw: RawCall, error: ApiError) -> Chunks:
+        """Encode an error with as many parameters as the profile's errors have."""
+        params = self._model.error_params(error.code, error.params)
+        return [dialect.failure(ApiError(error.code, *params), raw.id)]
 
     def entry(self, method: str) -> Entry | None:
         """Find what answers a method; ``Class_message`` is found as well."""
@@ -278,7 +283,8 @@ class Dispatcher:
         except Exception:
             problem = internal_error(call.method, Failure())
         if problem is not None:
-            tasks.fail(call.task_ref, problem)
+            params = self._model.error_params(problem.code, problem.params)
+            tasks.fail(call.task_ref, ApiError(problem.code, *params))
         if entry.audited:
             self._audit(call, entry, arguments, problem)
 

@@ -247,9 +247,10 @@ class Model:
         """Give the parameters of an error as this profile sends them.
 
         The server raises errors in their newest form; an older profile may
-        declare fewer parameters, or only the last of them.
+        declare fewer parameters, or only the last of them.  Servers add
+        parameters to errors that declare none, so these are left alone.
         """
         names = self.errors.get(code)
-        if names is None or len(names) >= len(params):
+        if self.profile != "7.1" or not names or len(names) >= len(params):
             return params
         return params[-len(names) :] if names == ("reason",) else params[: len(names)]
