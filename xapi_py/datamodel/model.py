@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
+from xapi_py.datamodel._generated import error_codes
 from xapi_py.datamodel.value_types import (
     AnyRecord,
     Bool,
@@ -251,6 +252,9 @@ class Model:
         parameters to errors that declare none, so these are left alone.
         """
         names = self.errors.get(code)
-        if self.profile != "7.1" or not names or len(names) >= len(params):
+        newest = getattr(error_codes, code, None)
+        if names is None or newest is None or newest.params == names:
+            return params
+        if len(names) >= len(params):
             return params
         return params[-len(names) :] if names == ("reason",) else params[: len(names)]
