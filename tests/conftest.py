@@ -32,21 +32,25 @@ def traces(request: pytest.FixtureRequest) -> Path:
     return Path(folder).resolve()
 
 
-def need_api_server() -> None:
-    if importlib.util.find_spec("xapi_py.main") is None:
-        pytest.skip("the API server's program is not part of this tree yet")
+PROGRAMS = ("xapi_py.main", "xenops.__main__", "sm.__main__", "xcp_networkd.__main__")
+
+
+def need_programs() -> None:
+    for program in PROGRAMS:
+        if importlib.util.find_spec(program) is None:
+            pytest.skip(f"{program} is not part of this tree yet")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningPool]:
-    need_api_server()
+    need_programs()
     with running() as pool:
         yield pool.start()
 
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[RunningPool]:
-    need_api_server()
+    need_programs()
     with running() as pool:
         yield pool.start()
 
@@ -54,13 +58,14 @@ def shared_server() -> Iterator[RunningPool]:
 @pytest.fixture(scope="session")
 def bare_server() -> Iterator[RunningPool]:
     """A host as bare as the one the traces were recorded on, newest profile."""
-    need_api_server()
+    need_programs()
     with running("--bare", "--profile", "newest") as pool:
         yield pool.start()
 
 
 @pytest.fixture
 def make_pool() -> Iterator[MakePool]:
+    need_programs()
     with contextlib.ExitStack() as stack:
 
         def make(*options: str, **how: object) -> RunningPool:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.daemon_process import ConnectionGone, DaemonProcess
 
+from tests.integration.daemon_process import ConnectionGone, DaemonProcess
 from xapi_py.base.rpc.errors import RpcError
 
 pytestmark = pytest.mark.integration

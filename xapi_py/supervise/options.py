@@ -102,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--standalone", action="store_true", help="each host its own pool of one")
     parser.add_argument("--backend", choices=BACKENDS, default="auto")
     parser.add_argument("--state", type=Path, metavar="DIR", help="what survives restarts")
-    parser.add_argument("--address", default="127.0.0.1", help="where the first host listens")
+    parser.add_argument(
+        "--address", default="127.0.0.1", help="address of this machine to listen at"
+    )
     parser.add_argument("--http", type=int, metavar="PORT", help="80 as root, else 8080; 0: any")
     parser.add_argument("--https", type=int, metavar="PORT", help="443 as root, else 8443; 0: any")
     parser.add_argument("--simulator", type=Path, metavar="FILE", help="see doc/simulator.md")
