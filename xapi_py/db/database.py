@@ -20,10 +20,11 @@ from xapi_py.db.failures import CorruptDatabase
 from xapi_py.db.loader import load_tables
 from xapi_py.db.redo import Redo
 from xapi_py.db.row import Row, set_generations
+from xapi_py.db.row_writes import CREATED, DELETED, STORED, roll_back
 from xapi_py.db.schema import compile_schema
 from xapi_py.db.storage import RowCodec
 from xapi_py.db.table import Table
-from xapi_py.db.transaction import CREATED, DELETED, STORED, Transaction, roll_back
+from xapi_py.db.transaction import Transaction
 
 log = logging.getLogger(__name__)
 

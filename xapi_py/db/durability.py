@@ -13,7 +13,7 @@ from xapi_py.datamodel import errors as err
 from xapi_py.db.engines.engine import Batch, Engine, RowKey
 from xapi_py.db.redo import Redo
 from xapi_py.db.row import Row
-from xapi_py.db.transaction import UndoLog
+from xapi_py.db.row_writes import UndoLog
 
 
 @dataclass(slots=True)

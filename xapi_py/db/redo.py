@@ -7,9 +7,10 @@ from typing import Any, Self
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
 from xapi_py.db.row import Row
+from xapi_py.db.row_writes import CREATED, DELETED
 from xapi_py.db.schema import MANY, Column
 from xapi_py.db.table import Table
-from xapi_py.db.transaction import CREATED, DELETED, Transaction
+from xapi_py.db.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
