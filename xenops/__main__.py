@@ -15,11 +15,12 @@ from xenops.backends.simulator.config import settings
 from xenops.effects import Surroundings, Timeouts
 from xenops.executor import Executor
 from xenops.hooks import ScriptHooks
-from xenops.methods import XenopsMethods
+from xenops.methods import all_methods
 from xenops.operations import Operations
 from xenops.queues import Slots
 from xenops.storage import NoStorage
 from xenops.vms import VmTable
+from xenops.watch import Watch
 
 HEAVY_SLOTS = 16
 
@@ -33,9 +34,10 @@ async def setup(arguments: Arguments, reactor: Any) -> Service:
     feed = UpdateFeed(reactor, new_uuid(), first=time.time_ns() // 1000)
     executor = Executor(reactor, Slots(HEAVY_SLOTS))
     operations = Operations(VmTable(arguments.state / "vms"), around, executor, feed)
-    backend.listen(operations.changed)
-    operations.recover()
-    return Service(XenopsMethods(operations, backend, feed).table(), backend.stop)
+    watch = Watch(operations, around, feed)
+    backend.listen(watch.changed)
+    watch.recover()
+    return Service(all_methods(operations, backend, feed), backend.stop)
 
 
 def _backend(arguments: Arguments, reactor: Any) -> Backend:

@@ -179,8 +179,11 @@ class VmEffects:
 
     async def _destroy(self, atom: Atom, undo: Undo) -> None:
         domid = self._known_domid()
-        if domid is not None:
-            await self._backend.destroy(domid)
+        if domid is None:
+            return
+        for device in list(self._backend.stat(domid).vbds):  # plugged, but unknown to the metadata
+            await self._vbd_unplug(Atom(AtomKind.VBD_UNPLUG, device, "hard"), undo)
+        await self._backend.destroy(domid)
 
     async def _set_active(self, atom: Atom, undo: Undo) -> None:
         kind = atom.kind.split("_")[0]

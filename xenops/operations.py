@@ -2,23 +2,19 @@
 
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
-from xapi_py.base.rpc.errors import RpcError
 from xapi_py.base.rpc.updates import UpdateFeed
 from xapi_py.base.undo import Undo
 from xenops import errors, plan
-from xenops.backends.contract import Change, ShutdownReason
+from xenops.backends.contract import ShutdownReason
 from xenops.effects import Surroundings, VmEffects
 from xenops.executor import Executor
 from xenops.metadata import Disk
 from xenops.plan import Atom, AtomKind, Step
 from xenops.queues import VmQueues
-from xenops.reactions import react
 from xenops.tasks import Task, TaskTable
 from xenops.vms import Vm, VmTable
 from xenops.waiting import shielded
@@ -26,8 +22,6 @@ from xenops.waiting import shielded
 log = logging.getLogger(__name__)
 
 Work = Callable[[Vm, Task], Awaitable[object]]
-BY_ITSELF = ""
-"""The name of operations nobody asked for."""
 
 
 class Operations:
@@ -47,7 +41,6 @@ class Operations:
         self._executor = executor
         self._feed = feed
         self._queues = VmQueues()
-        self._looking: set[str] = set()
 
     def power_state(self, vm: Vm) -> str:
         """Give Running, Paused, Suspended or Halted, as others are to see it."""
@@ -91,8 +84,8 @@ class Operations:
         async def work(vm: Vm, task: Task) -> None:
             self._expect(vm, "Halted")
             vm.extra.last_shutdown = {}
-            whole = _then(plan.start(vm.md), paused)
-            await self._with_undo(whole, VmEffects(self.around, vm, dbg), task)
+            whole = then_unpause(plan.start(vm.md), paused)
+            await self.with_undo(whole, VmEffects(self.around, vm, dbg), task)
             vm.extra.last_start_time = self.around.clock.seconds()
 
         await self.perform(dbg, vm_id, work)
@@ -102,8 +95,8 @@ class Operations:
 
         async def work(vm: Vm, task: Task) -> None:
             self._expect(vm, "Suspended")
-            whole = _then(plan.resume(vm.md), paused)
-            await self._with_undo(whole, VmEffects(self.around, vm, dbg, disk=disk), task)
+            whole = then_unpause(plan.resume(vm.md), paused)
+            await self.with_undo(whole, VmEffects(self.around, vm, dbg, disk=disk), task)
             vm.extra.suspend_memory_bytes, vm.extra.image = 0, {}
 
         await self.perform(dbg, vm_id, work)
@@ -119,12 +112,16 @@ class Operations:
     async def _single(self, dbg: str, vm_id: str, atom: Atom) -> None:
         async def work(vm: Vm, task: Task) -> None:
             self._expect(vm, "Running", "Paused")
-            await self._plain(atom, VmEffects(self.around, vm, dbg), task)
+            await self.plain(atom, VmEffects(self.around, vm, dbg), task)
 
         await self.perform(dbg, vm_id, work)
 
     async def shutdown(self, dbg: str, vm_id: str, *, timeout_s: float, clean: bool) -> None:
-        """To Halted, asking the guest when ``clean``; a suspended VM loses its memory."""
+        """To Halted, asking the guest when ``clean``; a suspended VM loses its memory.
+
+        Without ``clean`` a reaction to the guest, such as a delayed reboot, is
+        cancelled.
+        """
 
         async def work(vm: Vm, task: Task) -> None:
             if self._backend.find(vm.id) is None:
@@ -135,10 +132,12 @@ class Operations:
             effects = VmEffects(self.around, vm, dbg, timeout_s=timeout_s)
             ask, end = plan.shutdown(vm.md, clean=clean)
             task.progress.expect(ask, end)
-            await self._run(ask, effects, task)
-            await shielded(self._run(end, effects, task))
-            self._note_end(vm, ShutdownReason.POWEROFF, "toolstack")
+            await self.run(ask, effects, task)
+            await shielded(self.run(end, effects, task))
+            self.note_end(vm, ShutdownReason.POWEROFF, "toolstack")
 
+        if not clean:
+            self.tasks.cancel(by_itself(vm_id))
         await self.perform(dbg, vm_id, work)
 
     async def reboot(self, dbg: str, vm_id: str, *, timeout_s: float, clean: bool) -> None:
@@ -147,21 +146,22 @@ class Operations:
         async def work(vm: Vm, task: Task) -> None:
             self._expect(vm, *(("Running",) if clean else ("Running", "Paused")))
             effects = VmEffects(self.around, vm, dbg, timeout_s=timeout_s)
-            await self._reboot(vm, effects, task, clean=clean, delay_s=0.0)
+            await self.remake(vm, effects, task, clean=clean, delay_s=0.0)
 
         await self.perform(dbg, vm_id, work)
 
-    async def _reboot(
+    async def remake(
         self, vm: Vm, effects: VmEffects, task: Task, *, clean: bool, delay_s: float
     ) -> None:
+        """End the domain and make a new one; the VM stays Running for others."""
         ask, end, begin = plan.reboot(vm.md, clean=clean, delay_s=delay_s)
         task.progress.expect(ask, end)
-        await self._run(ask, effects, task)
+        await self.run(ask, effects, task)
         vm.extra.rebooting = True
         self.vms.save(vm)
         try:
-            await shielded(self._run(end, effects, task))
-            await self._with_undo(begin, effects, task)
+            await shielded(self.run(end, effects, task))
+            await self.with_undo(begin, effects, task)
             vm.extra.last_start_time = self.around.clock.seconds()
         finally:
             vm.extra.rebooting = False
@@ -174,9 +174,9 @@ class Operations:
             effects = VmEffects(self.around, vm, dbg, disk=disk)
             save, end = plan.suspend(vm.md)
             task.progress.expect(end)
-            await shielded(self._with_undo(save, effects, task))
+            await shielded(self.with_undo(save, effects, task))
             self.vms.save(vm)
-            await shielded(self._run(end, effects, task))
+            await shielded(self.run(end, effects, task))
 
         await self.perform(dbg, vm_id, work)
 
@@ -185,7 +185,7 @@ class Operations:
 
         async def work(vm: Vm, task: Task) -> None:
             self._expect(vm, "Running", "Paused")
-            await self._backend.resume_fast(self._domid(vm))
+            await self._backend.resume_fast(self.domid(vm))
 
         await self.perform(dbg, vm_id, work)
 
@@ -194,7 +194,7 @@ class Operations:
 
         async def work(vm: Vm, task: Task) -> None:
             self._expect(vm, "Running", "Paused")
-            await self._with_undo(step, VmEffects(self.around, vm, dbg), task)
+            await self.with_undo(step, VmEffects(self.around, vm, dbg), task)
 
         await self.perform(dbg, vm_id, work)
 
@@ -205,7 +205,7 @@ class Operations:
 
         async def work(vm: Vm, task: Task) -> None:
             self._expect(vm, "Running", "Paused")
-            await effect(vm, self._domid(vm))
+            await effect(vm, self.domid(vm))
 
         await self.perform(dbg, vm_id, work)
 
@@ -239,7 +239,7 @@ class Operations:
 
         async def work(vm: Vm, task: Task) -> None:
             atom = Atom(AtomKind.DELAY, option=str(seconds))
-            await self._plain(atom, VmEffects(self.around, vm, dbg), task)
+            await self.plain(atom, VmEffects(self.around, vm, dbg), task)
 
         await self.perform(dbg, vm_id, work)
 
@@ -252,15 +252,16 @@ class Operations:
 
         await self.perform(dbg, vm_id, work)
 
-    async def _run(self, step: Step, effects: VmEffects, task: Task) -> None:
+    async def run(self, step: Step, effects: VmEffects, task: Task) -> None:
         """Run a plan that is not taken back when it fails."""
         await self._executor.run(step, effects, Undo(), task.progress)
 
-    async def _plain(self, step: Step, effects: VmEffects, task: Task) -> None:
+    async def plain(self, step: Step, effects: VmEffects, task: Task) -> None:
+        """Run a plan with its progress; nothing is taken back when it fails."""
         task.progress.expect(step)
-        await self._run(step, effects, task)
+        await self.run(step, effects, task)
 
-    async def _with_undo(self, step: Step, effects: VmEffects, task: Task) -> None:
+    async def with_undo(self, step: Step, effects: VmEffects, task: Task) -> None:
         """Run a plan; take all of it back when it fails or is cancelled."""
         task.progress.expect(step)
         undo = Undo()
@@ -275,13 +276,15 @@ class Operations:
         if found not in states:
             raise errors.bad_power_state(found, ", ".join(states))
 
-    def _domid(self, vm: Vm) -> int:
+    def domid(self, vm: Vm) -> int:
+        """Errors: Does_not_exist."""
         domain = self._backend.find(vm.id)
         if domain is None:
             raise errors.does_not_exist("domain", vm.id)
         return domain.domid
 
-    def _note_end(self, vm: Vm, reason: ShutdownReason, initiator: str) -> None:
+    def note_end(self, vm: Vm, reason: ShutdownReason, initiator: str) -> None:
+        """Remember why a VM halted, and by whom: "guest" or "toolstack"."""
         vm.extra.suspend_memory_bytes, vm.extra.image = 0, {}
         vm.extra.last_shutdown = {
             "reason": reason.value,
@@ -289,121 +292,13 @@ class Operations:
             "at": self.around.clock.seconds(),
         }
 
-    def changed(self, change: Change) -> None:
-        """Take note of what a domain did by itself."""
-        if change.kind != "vm":
-            self._feed.add(change.kind, change.vm, change.device)
-            return
-        vm = self.vms.find(change.vm)
-        if vm is None:
-            return
-        self._feed.add("vm", change.vm)
-        domain = self._backend.find(change.vm)
-        if domain is not None and domain.shutdown is not None:
-            self._look_at(vm)
 
-    def _look_at(self, vm: Vm) -> None:
-        """Queue a look at a domain that has stopped."""
-        if vm.id not in self._looking:
-            self._looking.add(vm.id)
-            self._by_itself(self._stopped(vm.id), f"{vm.id} stopped")
-
-    async def _stopped(self, vm_id: str) -> None:
-        async def work(vm: Vm, task: Task) -> None:
-            self._looking.discard(vm_id)
-            domain = self._backend.find(vm_id)
-            if domain is not None and domain.shutdown is not None:
-                await self._react(vm, domain.shutdown, task)
-
-        try:
-            await self.perform(BY_ITSELF, vm_id, work)
-        finally:
-            self._looking.discard(vm_id)
-
-    async def _react(self, vm: Vm, reason: ShutdownReason, task: Task) -> None:
-        uptime_s = self.around.clock.seconds() - vm.extra.last_start_time
-        reaction = react(vm.md.vm, reason, uptime_s)
-        log.info("%s stopped by itself (%s): %s", vm.id, reason, reaction)
-        effects = VmEffects(self.around, vm, BY_ITSELF)
-        for action in reaction.actions:
-            match action:
-                case "Shutdown":
-                    _, end = plan.shutdown(vm.md, clean=False)
-                    await shielded(self._run(end, effects, task))
-                    self._note_end(vm, reason, "guest")
-                case "Start":
-                    delay_s = reaction.delay_s
-                    await self._reboot(vm, effects, task, clean=False, delay_s=delay_s)
-                case "Softreboot":
-                    await self._reboot(vm, effects, task, clean=False, delay_s=0.0)
-                case "Pause":
-                    await self._plain(Atom(AtomKind.PAUSE), effects, task)
-                case "Coredump":
-                    log.info("%s: no core dump is taken", vm.id)
-
-    def recover(self) -> None:
-        """Put right what the last life of this daemon left half done.
-
-        Queues: domains not yet survivable are destroyed, interrupted reboots
-        and suspends completed, and stopped guests reacted to.  Domains of VMs
-        unknown here are left alone.
-        """
-        for vm in self.vms:
-            domain = self._backend.find(vm.id)
-            if domain is None:
-                if vm.extra.rebooting:
-                    self._by_itself(self._finish_reboot(vm.id), f"reboot of {vm.id}")
-            elif not domain.survivable:
-                self._by_itself(self._discard(vm.id), f"half-made domain of {vm.id}")
-            elif domain.shutdown is ShutdownReason.SUSPEND:
-                self._by_itself(self._finish_suspend(vm.id), f"suspend of {vm.id}")
-            elif domain.shutdown is not None:
-                self._look_at(vm)
-
-    async def _discard(self, vm_id: str) -> None:
-        async def work(vm: Vm, task: Task) -> None:
-            effects = VmEffects(self.around, vm, BY_ITSELF)
-            await self._plain(plan.discard(vm.md), effects, task)
-            if vm.extra.rebooting:
-                await self._begin_again(vm, effects, task)
-
-        await self.perform(BY_ITSELF, vm_id, work)
-
-    async def _finish_reboot(self, vm_id: str) -> None:
-        async def work(vm: Vm, task: Task) -> None:
-            await self._begin_again(vm, VmEffects(self.around, vm, BY_ITSELF), task)
-
-        await self.perform(BY_ITSELF, vm_id, work)
-
-    async def _begin_again(self, vm: Vm, effects: VmEffects, task: Task) -> None:
-        vm.shown_state = "Running"
-        try:
-            await self._with_undo(_then(plan.start(vm.md), False), effects, task)
-            vm.extra.last_start_time = self.around.clock.seconds()
-        finally:
-            vm.extra.rebooting = False
-
-    async def _finish_suspend(self, vm_id: str) -> None:
-        async def work(vm: Vm, task: Task) -> None:
-            if vm.extra.suspend_memory_bytes:
-                _, end = plan.suspend(vm.md)
-                await self._plain(end, VmEffects(self.around, vm, BY_ITSELF), task)
-            else:
-                await self._backend.resume_fast(self._domid(vm))
-
-        await self.perform(BY_ITSELF, vm_id, work)
-
-    def _by_itself(self, work: Coroutine[Any, Any, None], what: str) -> None:
-        def failed(failure: Failure) -> None:
-            if failure.check(RpcError):
-                log.error("%s: %s", what, failure.value)
-            else:
-                log.error("%s\n%s", what, failure.getTraceback())
-
-        Deferred.fromCoroutine(work).addErrback(failed)
+def by_itself(vm_id: str) -> str:
+    """Name the operations that nobody asked for: reactions to a guest."""
+    return f"guest/{vm_id}"
 
 
-def _then(whole: plan.Serial, paused: bool) -> plan.Serial:
+def then_unpause(whole: plan.Serial, paused: bool) -> plan.Serial:
     """Let the guest run at the end of a start, unless it is to stay paused."""
     if paused:
         return whole
