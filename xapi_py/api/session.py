@@ -90,9 +90,9 @@ def logout_subject_identifier(call: Call, subject_identifier: str) -> None:
     """End all sessions of a directory user but the caller's own."""
     sessions = call.toolstack.sessions
     for session in sessions.all():
-        if session.subject_sid == subject_identifier and session is not call.session:
-            if not session.superuser:
-                sessions.remove(session)
+        others = session is not call.session and not session.superuser
+        if others and session.subject_sid == subject_identifier:
+            sessions.remove(session)
 
 
 @message("session.create_from_db_file")
