@@ -21,7 +21,7 @@ def create(call: Call, record: dict[str, Any]) -> Ref:
     if any(row.subject_identifier == identifier for row in call.db.rows("subject")):
         raise err.SUBJECT_ALREADY_EXISTS()
     with call.db.transaction() as tx:
-        return tx.create("subject", fields)
+        return tx.create("subject", {**fields, "roles": ()})
 
 
 @message("subject.add_to_roles")
