@@ -7,10 +7,29 @@ import pytest
 from tests.unit.plan.factories import DictView, make_host, make_vm
 from xapi_py.base.errors import ApiError
 from xapi_py.plan import boot, devices
+from xenops import metadata
 
 
 def build(view: DictView, vm: Any, **kw: Any) -> Any:
     return boot.vm_metadata(view, vm.ref, **kw)
+
+
+@pytest.mark.parametrize("kind", ["hvm", "pv", "pvh", "pv_in_pvh"])
+def test_the_daemon_reads_what_is_built(kind: str) -> None:
+    view = DictView()
+    host = make_host(view)
+    vm = make_vm(
+        view, domain_type=kind, PV_kernel="/boot/k", other_config={"pci": "0/0000:00:1f.0"},
+    )  # fmt: skip
+    vdi = view.add("VDI", SR=view.add("SR").ref, location="l")
+    view.add("VBD", VM=vm.ref, VDI=vdi.ref, userdevice="0", type="Disk", mode="RW")
+    view.add("VBD", VM=vm.ref, userdevice="1", type="CD", mode="RO", empty=True)
+    network = view.add("network", bridge="xenbr0", MTU=1500)
+    view.add("VIF", VM=vm.ref, network=network.ref, device="0", MAC="02:00:00:00:00:01")
+    md = metadata.parse(build(view, vm, host=host.ref))
+    assert md.vm.id == vm.uuid
+    assert [v.device for v in md.vbds] == (["xvda", "xvdb"] if kind == "hvm" else ["xvda"])
+    assert md.pcis[0].address == "0000:00:1f.0"
 
 
 def test_hvm_record() -> None:

@@ -260,3 +260,22 @@ def test_task_is_cancellable_while_pending_only() -> None:
     assert task.allowed(view, row) == ()
     assert codes(task.error_for(view, row, "cancel")) == "OPERATION_NOT_ALLOWED"
     assert task.error_for(view, row, "destroy") is None
+
+
+@pytest.mark.parametrize("state", ["Halted", "Paused", "Running", "Suspended"])
+@pytest.mark.parametrize("attached", [False, True])
+@pytest.mark.parametrize("current", [{}, {"OpaqueRef:t": "pause"}])
+@pytest.mark.parametrize("kind", ["CD", "Disk"])
+def test_allowed_agrees_with_error_for(
+    state: str, attached: bool, current: dict[str, str], kind: str
+) -> None:
+    view = DictView()
+    vm = make_vm(view, power_state=state, domain_type="pv", HVM_boot_policy="")
+    values = {"currently_attached": attached, "current_operations": current, "VM": vm.ref}
+    drive = make_vbd(view, vm, **{**values, "type": kind, "mode": "RO", "empty": kind == "CD"})
+    card = view.add(
+        "VIF", network=view.add("network").ref, **{**values, "current_operations": {}}
+    )
+    for rules, row in ((vbd, drive), (vif, card)):
+        expected = [op for op in rules.ALL_OPERATIONS if rules.error_for(view, row, op) is None]
+        assert list(rules.allowed(view, row)) == expected

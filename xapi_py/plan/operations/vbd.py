@@ -1,5 +1,7 @@
 """VBD operations: plug, unplug, insert, eject and the sharing rules of disks."""
 
+from collections.abc import Mapping
+
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF
 from xapi_py.datamodel import errors as err
@@ -25,6 +27,20 @@ _MEDIA = frozenset({"insert", "eject"})
 _USES_VDI = frozenset({"attach", "insert", "plug"})
 _VM_BUSY = frozenset({"clean_shutdown", "hard_shutdown", "suspend", "pause"})
 _VDI_COPIES = frozenset({"mirror", "copy", "clone"})
+
+
+# What state and kind of drive do not rule out at once.
+_IN_STATE = {
+    (state, removable): tuple(
+        op
+        for op in ALL_OPERATIONS
+        if (removable or op not in _MEDIA)
+        and (state == "Running" or op not in _PLUGS)
+        and (state in ("Running", "Paused") or op not in _PARALLEL)
+    )
+    for state in ("Halted", "Paused", "Running", "Suspended")
+    for removable in (False, True)
+}
 
 
 def _state_error(row: Row, vm: Row, op: str) -> ApiError | None:
@@ -64,18 +80,47 @@ def hotplug_error(view: View, vm: Row, field: str, device: str) -> ApiError | No
     return err.VM_MISSING_PV_DRIVERS(vm.ref)
 
 
-def _live_error(view: View, row: Row, vm: Row, op: str) -> ApiError | None:
-    busy = [o for o in vm.current_operations.values() if o in _VM_BUSY]
-    if busy and op in ("plug", "unplug"):
-        return err.OPERATION_NOT_ALLOWED(f"Current operations on VM:{vm.ref} are {', '.join(busy)}")
-    if vm.power_state != "Running" or op not in _PLUGS:
-        return None
-    found = hotplug_error(view, vm, "can_use_hotplug_vbd", "VBD")
-    if found is None and row.type == "CD" and is_hvm(view, vm):
-        return err.OPERATION_NOT_ALLOWED(
-            "HVM CDROMs cannot be hotplugged/unplugged, only inserted or ejected"
-        )
-    return found
+class _Checks:
+    """One VBD, its VM and what several operations share, read once."""
+
+    __slots__ = ("view", "row", "vm", "_disk", "_hotplug")
+
+    def __init__(self, view: View, row: Row, vm: Row) -> None:
+        self.view = view
+        self.row = row
+        self.vm = vm
+        self._disk: tuple[ApiError | None, ApiError | None] | None = None
+        self._hotplug: tuple[ApiError | None] | None = None
+
+    def live_error(self, op: str) -> ApiError | None:
+        """Check plugging against the VM's other work and the guest's drivers."""
+        vm = self.vm
+        if op not in _PLUGS:
+            return None
+        if vm.current_operations and op != "unplug_force":
+            busy = [o for o in vm.current_operations.values() if o in _VM_BUSY]
+            if busy:
+                return err.OPERATION_NOT_ALLOWED(
+                    f"Current operations on VM:{vm.ref} are {', '.join(busy)}"
+                )
+        if self._hotplug is None:
+            self._hotplug = (self._guest_error(),)
+        return self._hotplug[0]
+
+    def _guest_error(self) -> ApiError | None:
+        found = hotplug_error(self.view, self.vm, "can_use_hotplug_vbd", "VBD")
+        if found is None and self.row.type == "CD" and is_hvm(self.view, self.vm):
+            return err.OPERATION_NOT_ALLOWED(
+                "HVM CDROMs cannot be hotplugged/unplugged, only inserted or ejected"
+            )
+        return found
+
+    def disk_error(self, op: str) -> ApiError | None:
+        """Check the disk: managed for everything, free for what uses it."""
+        if self._disk is None:
+            self._disk = _disk_errors(self.view, self.row)
+        always, using = self._disk
+        return always or (using if op in _USES_VDI else None)
 
 
 def _is_active(view: View, vbd: Row) -> bool:
@@ -108,20 +153,44 @@ def sharing_error(view: View, row: Row, vdi: Row, vdi_ref: str | None = None) ->
     return None
 
 
-def _disk_error(view: View, row: Row, op: str) -> ApiError | None:
+def _disk_errors(view: View, row: Row) -> tuple[ApiError | None, ApiError | None]:
+    """Give what stands against every operation, and against using the disk."""
     if row.empty or row.VDI in ("", NULL_REF):
-        return None
+        return None, None
     vdi = view.find("VDI", row.VDI)
     if vdi is None:
-        return None
+        return None, None
     if not vdi.managed:
-        return err.VDI_NOT_MANAGED(vdi.ref)
-    if op not in _USES_VDI:
+        return err.VDI_NOT_MANAGED(vdi.ref), None
+    if vdi.current_operations:
+        pending = {t: o for t, o in vdi.current_operations.items() if o not in _VDI_COPIES}
+        if pending:
+            return None, in_progress("VDI", vdi.ref, pending)
+    return None, sharing_error(view, row, vdi)
+
+
+def _media_error(row: Row, op: str) -> ApiError | None:
+    if op in _UNPLUGS:
+        return None if row.unpluggable else err.VBD_NOT_UNPLUGGABLE(row.ref)
+    if op not in _MEDIA:
         return None
-    pending = {t: o for t, o in vdi.current_operations.items() if o not in _VDI_COPIES}
-    if pending:
-        return in_progress("VDI", vdi.ref, pending)
-    return sharing_error(view, row, vdi)
+    if row.type != "CD":
+        return err.VBD_NOT_REMOVABLE_MEDIA(row.ref)
+    if op == "eject":
+        return err.VBD_IS_EMPTY(row.ref) if row.empty else None
+    return None if row.empty else err.VBD_NOT_EMPTY(row.ref)
+
+
+def _error(checks: _Checks, op: str, current: Mapping[str, str]) -> ApiError | None:
+    row = checks.row
+    if current and not (op in _PARALLEL and set(current.values()) <= _PARALLEL | {"attach"}):
+        return in_progress("VBD", row.ref, current)
+    return (
+        _media_error(row, op)
+        or _state_error(row, checks.vm, op)
+        or checks.live_error(op)
+        or checks.disk_error(op)
+    )
 
 
 def error_for(view: View, row: Row, op: str, *, task: str | None = None) -> ApiError | None:
@@ -129,27 +198,21 @@ def error_for(view: View, row: Row, op: str, *, task: str | None = None) -> ApiE
 
     Cost: the number of VBDs on the same disk.
     """
-    current = others(row.current_operations, task)
-    if current and not (op in _PARALLEL and set(current.values()) <= _PARALLEL | {"attach"}):
-        return in_progress("VBD", row.ref, current)
-    if op in _UNPLUGS and not row.unpluggable:
-        return err.VBD_NOT_UNPLUGGABLE(row.ref)
-    if op in _MEDIA:
-        if row.type != "CD":
-            return err.VBD_NOT_REMOVABLE_MEDIA(row.ref)
-        if op == "eject" and row.empty:
-            return err.VBD_IS_EMPTY(row.ref)
-        if op == "insert" and not row.empty:
-            return err.VBD_NOT_EMPTY(row.ref)
     vm = view.find("VM", row.VM)
     if vm is None:
         return err.HANDLE_INVALID("VM", row.VM)
-    return _state_error(row, vm, op) or _live_error(view, row, vm, op) or _disk_error(view, row, op)
+    return _error(_Checks(view, row, vm), op, others(row.current_operations, task))
 
 
 def allowed(view: View, row: Row) -> tuple[str, ...]:
     """List what the VBD offers now."""
-    return tuple(op for op in ALL_OPERATIONS if error_for(view, row, op) is None)
+    vm = view.find("VM", row.VM)
+    if vm is None:
+        return ()
+    checks = _Checks(view, row, vm)
+    current = row.current_operations
+    candidates = _IN_STATE[vm.power_state, row.type == "CD"]
+    return tuple([op for op in candidates if _error(checks, op, current) is None])
 
 
 # Other VBDs of the same disk are left out on purpose: one ISO may sit in every

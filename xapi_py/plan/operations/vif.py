@@ -59,7 +59,15 @@ def error_for(view: View, row: Row, op: str, *, task: str | None = None) -> ApiE
 
 def allowed(view: View, row: Row) -> tuple[str, ...]:
     """List what the VIF offers now."""
-    return tuple(op for op in ALL_OPERATIONS if error_for(view, row, op) is None)
+    if row.current_operations:
+        return ()
+    vm = view.find("VM", row.VM)
+    if vm is None or vm.power_state != "Running":
+        return ("attach",)
+    wanted = "unplug" if row.currently_attached or row.reserved else "plug"
+    if _plug_error(view, row, vm, wanted) is None:
+        return ("attach", wanted)
+    return ("attach",)
 
 
 DEPENDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (

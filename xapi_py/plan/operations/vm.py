@@ -7,6 +7,9 @@ appliance and schedules, system domain.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF
@@ -68,9 +71,7 @@ def expected_power_states(row: Row, op: str, clone_suspended: bool = False) -> t
 class Facts:
     """What the checks of one VM need, read once; cost is that of its own devices."""
 
-    __slots__ = (
-        "view", "row", "current", "strict", "_reset", "_pci", "_immobile"
-    )  # fmt: skip
+    __slots__ = ("view", "row", "current", "strict", "_reset", "_pci", "_immobile", "_features")
 
     def __init__(self, view: View, row: Row, task: str | None, strict: bool) -> None:
         self.view = view
@@ -80,6 +81,7 @@ class Facts:
         self._reset: tuple[bool, bool] | None = None
         self._pci: bool | None = None
         self._immobile: bool | None = None
+        self._features: tuple[Mapping[str, str] | None] | None = None
 
     def immobile(self) -> bool:
         """Nested virtualisation or nomigrate: as booted when live, else by platform."""
@@ -116,6 +118,11 @@ class Facts:
 
     def guest_features(self) -> Mapping[str, str] | None:
         """Give the guest's advertised features, or None when none are required."""
+        if self._features is None:
+            self._features = (self._read_features(),)
+        return self._features[0]
+
+    def _read_features(self) -> Mapping[str, str] | None:
         row = self.row
         if row.power_state != "Running" or not is_hvm(self.view, row):
             return None
@@ -277,14 +284,18 @@ def _membership_error(row: Row, op: str) -> ApiError | None:
     return None
 
 
-def _situation_error(facts: Facts, op: str) -> ApiError | None:
-    """Run the checks after the power state and concurrency ones, in order."""
-    row = facts.row
-    found = _kind_error(row, op) or _mobility_error(facts, op)
+def _still_error(row: Row, op: str) -> ApiError | None:
+    """Check what depends on the kind of VM only."""
+    found = _kind_error(row, op)
     if found is None and row.is_control_domain:
         found = _control_domain_error(row, op)
-    if found is None:
-        found = _feature_error(facts, op)
+    return found
+
+
+def _situation_error(facts: Facts, op: str) -> ApiError | None:
+    """Check what depends on the VM's devices, guest and memberships, in order."""
+    row = facts.row
+    found = _feature_error(facts, op)
     if found is None and op == "snapshot_with_quiesce":
         found = err.VM_SNAPSHOT_WITH_QUIESCE_NOT_SUPPORTED(row.ref, "no provider")
     return found or _disk_error(facts, op) or _device_error(facts, op) or _membership_error(row, op)
@@ -316,43 +327,80 @@ def error_for(
     facts = Facts(view, row, task, strict)
     if facts.current and not _concurrent_ok(op, facts.current):
         return in_progress("VM", row.ref, facts.current, OP_TEXT)
-    found = _situation_error(facts, op)
+    found = _kind_error(row, op) or _mobility_error(facts, op)
+    if found is None and row.is_control_domain:
+        found = _control_domain_error(row, op)
+    if found is None:
+        found = _situation_error(facts, op)
     if found is None and rolling_upgrade and op not in UPGRADE_OK:
         return err.NOT_SUPPORTED_DURING_UPGRADE()
     return found
 
 
-def _candidates() -> dict[tuple[str, bool, bool], tuple[str, ...]]:
-    """List per (power state, snapshot, control domain) what the power state lets through."""
-    listed = [op for op in reversed(ALL_OPERATIONS) if op not in UNLISTED]
-    table = {}
-    for state in ALL_STATES:
-        for snapshot in (False, True):
-            for control in (False, True):
-                table[state, snapshot, control] = tuple(
-                    op
-                    for op in listed
-                    if state in POWER[op]
-                    or (snapshot and op in CLONES and state == "Suspended")
-                    or (control and op in CONTROL_ALSO_RUNNING and state == "Running")
-                )
-    return table
+# Only these are decided by more than power state, kind and concurrency.
+_SITUATIONAL = (
+    MOVES | NEEDS_PERSISTENT_DISKS | frozenset(FEATURES_FOR) | {"changing_dynamic_range"}
+    | {"make_into_template"}
+)  # fmt: skip
 
 
-_CANDIDATES = _candidates()
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """As much of a VM as the checks by kind read."""
+
+    power_state: str
+    is_a_snapshot: bool
+    is_a_template: bool
+    is_default_template: bool
+    is_control_domain: bool
+    domid: int
+    ref: str = NULL_REF
+    other_config: Mapping[str, str] = field(default_factory=dict)
+
+
+@cache
+def _candidates(
+    state: str, snapshot: bool, template: bool, default: bool, control: bool, dom0: bool
+) -> tuple[tuple[str, bool], ...]:
+    """List (operation, situational) of what power state and kind let through."""
+    kind: Any = _Kind(state, snapshot, template, default, control, 0 if dom0 else -1)
+    return tuple(
+        (op, op in _SITUATIONAL)
+        for op in reversed(ALL_OPERATIONS)
+        if op not in UNLISTED
+        and state in expected_power_states(kind, op)
+        and _still_error(kind, op) is None
+    )
 
 
 def allowed(view: View, row: Row) -> tuple[str, ...]:
     """List the offered operations, reverse enum order; cost is that of the VM's devices."""
+    control = row.is_control_domain
+    candidates = _candidates(
+        row.power_state,
+        row.is_a_snapshot,
+        row.is_a_template,
+        row.is_a_template and is_default_template(row),
+        control,
+        control and row.domid == 0,
+    )
     facts = Facts(view, row, None, True)
     blocked = row.blocked_operations
     current = facts.current
     return tuple(
-        op
-        for op in _CANDIDATES[row.power_state, row.is_a_snapshot, row.is_control_domain]
-        if op not in blocked
-        and (not current or _concurrent_ok(op, current))
-        and _situation_error(facts, op) is None
+        [
+            op
+            for op, situational in candidates
+            if op not in blocked
+            and (not current or _concurrent_ok(op, current))
+            and not (
+                situational
+                and (
+                    _mobility_error(facts, op) is not None
+                    or _situation_error(facts, op) is not None
+                )
+            )
+        ]
     )
 
 
