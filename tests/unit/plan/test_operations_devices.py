@@ -273,9 +273,7 @@ def test_allowed_agrees_with_error_for(
     vm = make_vm(view, power_state=state, domain_type="pv", HVM_boot_policy="")
     values = {"currently_attached": attached, "current_operations": current, "VM": vm.ref}
     drive = make_vbd(view, vm, **{**values, "type": kind, "mode": "RO", "empty": kind == "CD"})
-    card = view.add(
-        "VIF", network=view.add("network").ref, **{**values, "current_operations": {}}
-    )
+    card = view.add("VIF", network=view.add("network").ref, **{**values, "current_operations": {}})
     for rules, row in ((vbd, drive), (vif, card)):
         expected = [op for op in rules.ALL_OPERATIONS if rules.error_for(view, row, op) is None]
         assert list(rules.allowed(view, row)) == expected
