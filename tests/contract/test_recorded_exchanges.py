@@ -17,10 +17,26 @@ from tests.integration.running_pool import RunningPool
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-GROUPS = (
-    "session errors params types text classes setters constructors query lifecycle "
-    "devices network poolhost events tasks rbac misc http"
-).split()
+GROUPS = [
+    "session",
+    "errors",
+    "params",
+    "types",
+    "text",
+    "classes",
+    "setters",
+    "constructors",
+    "query",
+    "lifecycle",
+    "devices",
+    "network",
+    "poolhost",
+    "events",
+    "tasks",
+    "rbac",
+    "misc",
+    "http",
+]
 REQUIRED_EQUAL = 0.98
 PASSWORD = "recorded-exchanges"
 ROLES = ("pool-admin", "pool-operator", "vm-power-admin", "vm-admin", "vm-operator", "read-only")
