@@ -1,0 +1,24 @@
+"""Run the network daemon: ``python -m xcp_networkd --socket PATH --state DIR [--config FILE]``."""
+
+from typing import Any
+
+from xapi_py.base import service
+from xapi_py.base.config import ConfigError
+from xcp_networkd import config, simulator_setup
+
+
+async def setup(arguments: service.Arguments, reactor: Any) -> service.Service:
+    """Start the backend that was asked for."""
+    if arguments.backend != "simulator":
+        raise ConfigError(f"unknown network backend {arguments.backend!r}")
+    host = config.load(arguments.config, arguments.host)
+    return service.Service(await simulator_setup.build(host, arguments.state, reactor))
+
+
+def main() -> None:
+    """Entry point of the daemon."""
+    service.main("networkd", setup)
+
+
+if __name__ == "__main__":
+    main()

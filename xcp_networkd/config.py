@@ -1,0 +1,72 @@
+"""Configuration of the network daemon: the NICs of its host and the ``network`` section."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from xapi_py.base import simulator_config
+from xapi_py.base.config import build
+from xapi_py.base.simulator_config import NicConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ManagementConfig:
+    """What the installer would have written: how the first NIC is set up at first start."""
+
+    device: str = "eth0"
+    mode: Literal["dhcp", "static", "none"] = "dhcp"
+    ip: str = ""
+    prefix_length: int = 24
+    gateway: str = ""
+    dns: tuple[str, ...] = ()
+    vlan: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class DhcpConfig:
+    """The simulated DHCP server; addresses are ``prefix.HOST.POSITION``."""
+
+    prefix: str = "10.71"
+    prefix_length: int = 16
+    gateway: str = "10.71.0.1"
+    dns: tuple[str, ...] = ("10.71.0.2",)
+    domains: tuple[str, ...] = ("example",)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """The ``network`` section.
+
+    ``latencies_s`` maps a method name, or ``*``, to seconds added to each
+    call; ``fail_steps`` maps the class name of a step to the text of the
+    error it fails with; ``used_vlans`` are tags ("eth0.100") that something else took.
+    """
+
+    backend: Literal["openvswitch", "bridge"] = "openvswitch"
+    management: ManagementConfig = field(default_factory=ManagementConfig)
+    dhcp: DhcpConfig = field(default_factory=DhcpConfig)
+    latencies_s: Mapping[str, float] = field(default_factory=dict)
+    fail_steps: Mapping[str, str] = field(default_factory=dict)
+    used_vlans: tuple[str, ...] = ()
+    traffic_bytes_per_s: int = 20000
+
+
+@dataclass(frozen=True, slots=True)
+class HostNetwork:
+    """Everything the simulated backend needs to know about its host."""
+
+    host: int
+    nics: tuple[NicConfig, ...]
+    network: NetworkConfig
+
+
+def load(path: Path | None, host: int) -> HostNetwork:
+    """Read host ``host`` from the simulator's YAML; a bare host has no NICs.
+
+    Errors: ConfigError names the member that does not fit.
+    """
+    whole = simulator_config.load(path)
+    described = whole.host(host)
+    network = build(dict(described.network), NetworkConfig, "network")
+    return HostNetwork(host, () if whole.bare else described.nics, network)

@@ -1,0 +1,191 @@
+"""What the network daemon works with: the desired state, what it finds, and backends.
+
+The desired state has the members of the daemon's classic configuration file
+(briefs, network section 14); a backend executes steps and tells what is there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+IPv4Mode = Literal["None4", "DHCP4", "Static4"]
+IPv6Mode = Literal["None6", "DHCP6", "Autoconf6", "Linklocal6", "Static6"]
+PortKind = Literal["basic", "pvs_proxy", "vif"]
+BackendKind = Literal["bridge", "openvswitch"]
+Address = tuple[str, int]
+"""An address and its prefix length."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceConfig:
+    """How a device, mostly a bridge, is to be set up at the network layer.
+
+    ``ipv4_routes`` are (subnet, prefix length, gateway); ``dns`` holds name
+    servers and search domains.
+    """
+
+    ipv4_mode: IPv4Mode = "None4"
+    ipv4_addresses: tuple[Address, ...] = ()
+    ipv4_gateway: str = ""
+    ipv4_routes: tuple[tuple[str, int, str], ...] = ()
+    ipv6_mode: IPv6Mode = "None6"
+    ipv6_addresses: tuple[Address, ...] = ()
+    ipv6_gateway: str = ""
+    name_servers: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    mtu: int = 1500
+    ethtool_settings: tuple[tuple[str, str], ...] = ()
+    ethtool_offload: tuple[tuple[str, str], ...] = (("lro", "off"),)
+    persistent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PortConfig:
+    """A port of a bridge; more than one interface make it a bond of that name."""
+
+    interfaces: tuple[str, ...]
+    bond_mac: str = ""
+    bond_properties: Mapping[str, str] = field(default_factory=dict)
+    kind: PortKind = "basic"
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeConfig:
+    """A bridge; ``vlan`` is (parent bridge, tag) or None."""
+
+    ports: Mapping[str, PortConfig] = field(default_factory=dict)
+    vlan: tuple[str, int] | None = None
+    bridge_mac: str = ""
+    igmp_snooping: bool | None = None
+    other_config: Mapping[str, str] = field(default_factory=dict)
+    persistent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkState:
+    """All bridges and interfaces, desired or found."""
+
+    bridges: Mapping[str, BridgeConfig] = field(default_factory=dict)
+    interfaces: Mapping[str, InterfaceConfig] = field(default_factory=dict)
+    gateway_interface: str = ""
+    dns_interface: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyBridge:
+    """Remove a bridge with its ports; its VLAN bridges are gone by then."""
+
+    bridge: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateBridge:
+    """Make a bridge without ports; its parent exists."""
+
+    bridge: str
+    config: BridgeConfig
+
+
+@dataclass(frozen=True, slots=True)
+class SetBridge:
+    """Change MAC, snooping or other options of a bridge that stays."""
+
+    bridge: str
+    config: BridgeConfig
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePort:
+    """Take a port out of its bridge, dissolving a bond."""
+
+    bridge: str
+    port: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddPort:
+    """Put a port into a bridge, making a bond of more than one interface."""
+
+    bridge: str
+    port: str
+    config: PortConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureInterface:
+    """Bring an interface to a configuration, changing only what differs."""
+
+    interface: str
+    config: InterfaceConfig
+    gateway: bool
+    dns: bool
+
+
+Step = DestroyBridge | CreateBridge | SetBridge | RemovePort | AddPort | ConfigureInterface
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A device that is there now.
+
+    ``kind`` is nic, bond, bridge or vif.  ``speed_mbps`` is 0 when unknown.
+    For a bond ``interfaces`` are its members and ``links_up`` how many carry.
+    """
+
+    name: str
+    kind: str
+    mac: str
+    mtu: int
+    up: bool
+    carrier: bool
+    speed_mbps: int = 0
+    duplex: str = "unknown"
+    pci_bus_path: str = ""
+    vendor: str = ""
+    product: str = ""
+    capabilities: tuple[str, ...] = ()
+    bridge: str = ""
+    ipv4: tuple[Address, ...] = ()
+    ipv4_gateway: str = ""
+    ipv6: tuple[Address, ...] = ()
+    ipv6_gateway: str = ""
+    name_servers: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    links_up: int = 0
+    active: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Traffic of a device since it came up; they only grow."""
+
+    rx_bytes: int
+    tx_bytes: int
+    rx_packets: int
+    tx_packets: int
+    rx_errors: int = 0
+    tx_errors: int = 0
+
+
+class Backend(Protocol):
+    """Bridges and interfaces of one host.
+
+    Errors: RpcError Interface_does_not_exist, Bridge_does_not_exist,
+    Vlan_in_use [device, tag], Script_error [text].  Each step is idempotent.
+    """
+
+    kind: BackendKind
+
+    async def observe(self) -> NetworkState:
+        """Give what is configured now, as far as this daemon configures it."""
+
+    async def links(self) -> dict[str, Link]:
+        """Give every device."""
+
+    async def counters(self) -> dict[str, Counters]: ...
+
+    async def execute(self, step: Step) -> None: ...
+
+    async def settle(self) -> None:
+        """Wait until everything executed so far would survive a killed daemon."""
