@@ -6,7 +6,6 @@ pools with options of the test's own, stopped at its end.
 """
 
 import contextlib
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,25 +31,14 @@ def traces(request: pytest.FixtureRequest) -> Path:
     return Path(folder).resolve()
 
 
-PROGRAMS = ("xapi_py.main", "xenops.__main__", "sm.__main__", "xcp_networkd.__main__")
-
-
-def need_programs() -> None:
-    for program in PROGRAMS:
-        if importlib.util.find_spec(program) is None:
-            pytest.skip(f"{program} is not part of this tree yet")
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningPool]:
-    need_programs()
     with running() as pool:
         yield pool.start()
 
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[RunningPool]:
-    need_programs()
     with running() as pool:
         yield pool.start()
 
@@ -58,14 +46,12 @@ def shared_server() -> Iterator[RunningPool]:
 @pytest.fixture(scope="session")
 def bare_server() -> Iterator[RunningPool]:
     """A host as bare as the one the traces were recorded on, newest profile."""
-    need_programs()
     with running("--bare", "--profile", "newest") as pool:
         yield pool.start()
 
 
 @pytest.fixture
 def make_pool() -> Iterator[MakePool]:
-    need_programs()
     with contextlib.ExitStack() as stack:
 
         def make(*options: str, **how: object) -> RunningPool:
