@@ -248,7 +248,7 @@ _BARE: dict[type[Type], str] = {
     String: "escape({0})",
     SecretString: "escape({0})",
     RefOf: "escape({0})",
-    EnumOf: "{0}",
+    EnumOf: "escape({0})",
     Int: "str({0})",
 }
 
