@@ -67,7 +67,7 @@ class ChunkedBody:
         """
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # what follows the last chunk is no concern of this body
             if not self._events.complete:
                 raise HttpError(400, str(error)) from error

@@ -49,7 +49,7 @@ def some(type_: Type) -> Any:
 
 def make_row(cls: ClassDef = VM, ref: str = "OpaqueRef:1", modified: int = 1) -> Any:
     values = {field.name: some(field.type) for field in cls.wire_fields}
-    return SimpleNamespace(**values, ref=ref, modified=modified)
+    return SimpleNamespace(**{"ref": ref, **values}, modified=modified)
 
 
 @pytest.mark.parametrize("cls", MODEL.classes.values(), ids=lambda c: c.name)
