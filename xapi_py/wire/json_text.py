@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from keyword import iskeyword
 from typing import Any, Final
 
 import orjson
@@ -127,16 +128,15 @@ class JsonText:
         optional: list[str] = []
         for number, field in enumerate(class_def.wire_fields):
             plainer = self._plainer(field.type, model)
-            value = f"row.{field.name}"
+            name = field.name
+            source = value = f"getattr(row, {name!r})" if iskeyword(name) else f"row.{name}"
             if plainer is not None:
                 scope[f"p{number}"] = plainer
                 value = f"p{number}({value})"
             if isinstance(field.type, OptionOf):
-                optional.append(
-                    f" if row.{field.name} is not None: found[{field.name!r}] = {value}"
-                )
+                optional.append(f" if row.{field.name} is not None: found[{name!r}] = {value}")
             else:
-                members.append(f"{field.name!r}: {value}")
+                members.append(f"{name!r}: {value}")
         lines = [
             "def plain_row(row):",
             f" found = {{{', '.join(members)}}}",

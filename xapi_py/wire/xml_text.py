@@ -6,6 +6,7 @@ like a string.  Source: facts/wire.md "Values", traces "types" and "text".
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from keyword import iskeyword
 from typing import Any
 
 from xapi_py.datamodel.model import (
@@ -259,7 +260,7 @@ def _generate(class_def: ClassDef, model: Model | None) -> TextEncoder:
     pieces: list[str] = []
     literal = "<value><struct>"
     for number, field in enumerate(class_def.wire_fields):
-        value = f"row.{field.name}"
+        value = f"getattr(row, {field.name!r})" if iskeyword(field.name) else f"row.{field.name}"
         if isinstance(field.type, OptionOf):
             scope[f"e{number}"] = _optional_member(field, model)
             pieces += [repr(literal), f"e{number}({value})"]
