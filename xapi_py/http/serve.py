@@ -1,7 +1,9 @@
 """The listeners of one server: plain, TLS and unix socket, all with the same routes."""
 
+import importlib
 import logging
 import os
+import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,13 @@ from xapi_py.api.call import Caller
 from xapi_py.api.dispatch import Dispatcher
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.names import NULL_REF, Ref
+from xapi_py.http.entry_points import add_entry_points
 from xapi_py.http.messages import Request
 from xapi_py.http.routes import Routes
 from xapi_py.http.rpc import add_rpc_routes
 from xapi_py.http.server import HttpServer
+from xapi_py.http.static import StaticFiles
+from xapi_py.http.tls import TlsSettings, ensure_certificate
 from xapi_py.wire.dialect import Dialect
 from xapi_py.wire.raw import RawCall
 
@@ -44,7 +49,17 @@ def routes_of(toolstack: Toolstack, dispatcher: Dispatcher) -> Routes:
         return dispatcher.rpc(dialect, call, caller_of(request))
 
     add_rpc_routes(routes, rpc, toolstack.model.profile)
+    load_transfers()
+    add_entry_points(routes, toolstack)
+    routes.add("GET", "/", StaticFiles(toolstack.settings.state / "www"), name="get_root")
     return routes
+
+
+def load_transfers() -> None:
+    """Import every module that registers an entry point."""
+    package = importlib.import_module("xapi_py.transfer")
+    for module in pkgutil.iter_modules(package.__path__, "xapi_py.transfer."):
+        importlib.import_module(module.name)
 
 
 def caller_of(request: Request) -> Caller:
@@ -75,10 +90,24 @@ def serve(
     plain = reactor.listenTCP(
         http, HttpServer(routes, reactor, kind="tcp"), interface=address, backlog=512
     )
+    certificate = ensure_certificate(settings.state / "xapi-ssl.pem", _names_of(toolstack))
+    secure = reactor.listenSSL(
+        https,
+        HttpServer(routes, reactor, kind="tls"),
+        TlsSettings(certificate),
+        interface=address,
+        backlog=512,
+    )
     socket = settings.state / "run" / SOCKET_NAME
     _remove_socket(socket)
     reactor.listenUNIX(str(socket), HttpServer(routes, reactor, kind="unix"), mode=0o600)
-    return Endpoints(address, plain.getHost().port, 0, socket)
+    return Endpoints(address, plain.getHost().port, secure.getHost().port, socket)
+
+
+def _names_of(toolstack: Toolstack) -> tuple[str, ...]:
+    """Give the names clients may know this host by."""
+    hostname = toolstack.db.row("host", toolstack.localhost).hostname
+    return (hostname, toolstack.settings.address, "localhost")
 
 
 def _remove_socket(path: Path) -> None:

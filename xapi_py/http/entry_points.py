@@ -1,0 +1,148 @@
+"""HTTP entry points besides RPC: who may use them, and the task they complete.
+
+The model lists every entry point with its path and its lowest role; code is
+registered here under the same name.  A request is let in by a session, the
+pool secret, HTTP basic authentication or the local socket, in this order.
+Source: facts/wire.md, "HTTP handlers".
+"""
+
+import hmac
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from twisted.python.failure import Failure
+
+from xapi_py.api.dispatch import api_error
+from xapi_py.api.toolstack import Toolstack
+from xapi_py.base.errors import ApiError
+from xapi_py.base.names import NULL_REF, Ref
+from xapi_py.datamodel.model import HttpHandler
+from xapi_py.http.login import (
+    LocalLogin,
+    PasswordLogin,
+    PoolSecretLogin,
+    SessionLogin,
+    login_of,
+    unauthorised,
+)
+from xapi_py.http.messages import Answer, HttpError, Request
+from xapi_py.http.routes import Routes
+from xapi_py.session.sessions import Session
+
+log = logging.getLogger(__name__)
+
+EntryPoint = Callable[[Toolstack, Session, Request], Awaitable[Answer] | Answer]
+ENTRY_POINTS: dict[str, EntryPoint] = {}
+
+
+def entry_point(name: str) -> Callable[[EntryPoint], EntryPoint]:
+    """Register the decorated function as the code of the model's entry point ``name``.
+
+    It is called once the request is let in; an ApiError it raises ends the
+    request with status 500 and fails the task named by ``task_id``.
+    """
+
+    def register(function: EntryPoint) -> EntryPoint:
+        if name in ENTRY_POINTS:
+            raise ValueError(f"{name} is registered twice")
+        ENTRY_POINTS[name] = function
+        return function
+
+    return register
+
+
+def add_entry_points(routes: Routes, toolstack: Toolstack) -> None:
+    """Route every entry point of the profile that is behind a login.
+
+    One without code answers 404 to those who may use it.
+    """
+    for handler in toolstack.model.http_handlers.values():
+        if handler.rbac and not handler.name.startswith("post_"):
+            code = ENTRY_POINTS.get(handler.name, _not_offered)
+            routes.add(
+                handler.method, handler.path, _guarded(toolstack, handler, code), name=handler.name
+            )
+
+
+@asynccontextmanager
+async def logged_in(toolstack: Toolstack, request: Request, realm: str) -> AsyncIterator[Session]:
+    """Find the session of a request; one made for it ends with it.
+
+    Errors: HttpError 401.
+    """
+    credentials = login_of(request)
+    temporary: Session | None = None
+    try:
+        match credentials:
+            case SessionLogin(ref):
+                session = toolstack.sessions.get(ref)
+            case PoolSecretLogin(secret):
+                expected = toolstack.settings.pool_secret
+                if not hmac.compare_digest(secret.encode(), expected.encode()):
+                    raise unauthorised(realm)
+                session = temporary = toolstack.sessions.add("", superuser=True, is_pool=True)
+            case PasswordLogin(user, password):
+                session = temporary = await toolstack.login.with_password(user, password, "http")
+            case LocalLogin(uid) if uid in (0, os.getuid()):
+                session = temporary = toolstack.sessions.add("root", superuser=True, unix=True)
+            case _:
+                raise unauthorised(realm)
+    except ApiError as error:
+        raise unauthorised(realm) from error
+    try:
+        yield session
+    finally:
+        if temporary is not None:
+            toolstack.sessions.remove(temporary)
+
+
+def check_permission(session: Session, name: str) -> None:
+    """Refuse a session without the permission of an entry point.
+
+    Errors: HttpError 403.
+    """
+    if not session.superuser and f"http/{name}" not in session.permissions:
+        raise HttpError(403)
+
+
+def task_of(toolstack: Toolstack, request: Request) -> Ref:
+    """Give the task a request is to complete, or ``NULL_REF``."""
+    task = Ref(request.task_id or NULL_REF)
+    return task if toolstack.db.find("task", task) is not None else NULL_REF
+
+
+def _guarded(
+    toolstack: Toolstack, handler: HttpHandler, code: EntryPoint
+) -> Callable[[Request], Awaitable[Answer]]:
+    async def answer(request: Request) -> Answer:
+        async with logged_in(toolstack, request, handler.name) as session:
+            check_permission(session, handler.name)
+            try:
+                outcome = code(toolstack, session, request)
+                return await outcome if isinstance(outcome, Awaitable) else outcome
+            except HttpError as error:
+                _fail_task(toolstack, request, ApiError("INTERNAL_ERROR", str(error.detail)))
+                raise
+            except Exception:
+                problem = api_error(handler.name, Failure())
+                _fail_task(toolstack, request, problem)
+                raise HttpError(500, _described(problem)) from None
+
+    return answer
+
+
+def _fail_task(toolstack: Toolstack, request: Request, problem: ApiError) -> None:
+    task = task_of(toolstack, request)
+    if task != NULL_REF:
+        toolstack.tasks.fail(task, problem)
+
+
+def _described(problem: ApiError) -> str:
+    return f"{problem.code}: [ {'; '.join(problem.params)} ]"
+
+
+def _not_offered(toolstack: Toolstack, session: Session, request: Request) -> Any:
+    raise HttpError(404, "This server does not offer this yet")
