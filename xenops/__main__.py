@@ -12,6 +12,7 @@ from xapi_py.base.service import Arguments, Service
 from xenops.backends.contract import Backend
 from xenops.backends.simulator.backend import SimulatorBackend
 from xenops.backends.simulator.config import settings
+from xenops.backends.simulator.consoles import Consoles
 from xenops.effects import Surroundings, Timeouts
 from xenops.executor import Executor
 from xenops.hooks import ScriptHooks
@@ -45,7 +46,8 @@ def _backend(arguments: Arguments, reactor: Any) -> Backend:
         raise ConfigError(f"no such backend: {arguments.backend}")
     config = simulator_config.load(arguments.config)
     folder = arguments.state / "hypervisor"
-    return SimulatorBackend(reactor, folder, settings(config, arguments.host))
+    consoles = Consoles(reactor, arguments.socket.parent)
+    return SimulatorBackend(reactor, folder, settings(config, arguments.host), consoles)
 
 
 def _hook_folder(arguments: Arguments) -> Path | None:

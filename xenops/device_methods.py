@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from xapi_py.base.rpc.server import CallContext, Method
-from xenops import metadata, plan
+from xenops import errors, metadata, plan
+from xenops.backends.contract import Console
 from xenops.metadata import Vif
 from xenops.rpc_group import Methods
 from xenops.vms import Vm
@@ -28,6 +29,7 @@ class DeviceMethods(Methods):
             "VIF.set_locking_mode": self.vif_set_locking_mode,
             "PCI.plug": self.pci_plug,
             "PCI.unplug": self.pci_unplug,
+            "CONSOLE.open": self.console_open,
         }
 
     async def vbd_plug(
@@ -111,3 +113,13 @@ class DeviceMethods(Methods):
     async def pci_unplug(self, call: Call, id: str, device: str) -> dict[str, object]:
         step = plan.Atom(plan.AtomKind.PCI_UNPLUG, device)
         return await self.op(self._operations.device(call.dbg, id, step))
+
+    async def console_open(self, call: Call, id: str, protocol: str = "rfb") -> Console:
+        if protocol not in ("rfb", "vt100"):
+            raise errors.invalid_metadata("protocol: expected rfb or vt100")
+        domain = self._backend.find(self._vms.get(id).id)
+        if domain is None:
+            raise errors.does_not_exist("domain", id)
+        return await self._backend.open_console(
+            domain.domid, "rfb" if protocol == "rfb" else "vt100"
+        )

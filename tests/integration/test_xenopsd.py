@@ -177,3 +177,17 @@ def test_errors_have_names_and_parameters(daemon: Daemon) -> None:
     with pytest.raises(RuntimeError) as halted:
         daemon.call("VM.pause", id=vm)
     assert halted.value.args == ("Bad_power_state", "Halted", "Running, Paused")
+
+
+def test_a_console_answers_on_its_socket(daemon: Daemon) -> None:
+    md = make_md(ty="PV")
+    vm = md["vm"]["id"]
+    daemon.call("VM.import_metadata", md=md)
+    daemon.call("VM.start", id=vm)
+    assert [c["protocol"] for c in daemon.call("VM.stat", id=vm)["consoles"]] == ["rfb", "vt100"]
+    for protocol, hello in (("rfb", b"RFB 003.008\n"), ("vt100", b"\r\nvm 1 login: ")):
+        console = daemon.call("CONSOLE.open", id=vm, protocol=protocol)
+        with socket.socket(socket.AF_UNIX) as viewer:
+            viewer.settimeout(10)
+            viewer.connect(console["path"])
+            assert viewer.recv(100) == hello

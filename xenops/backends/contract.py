@@ -198,6 +198,9 @@ class Backend(Protocol):
     async def create_device_model(self, domid: int, vm: VmMetadata, *, restore: bool) -> None:
         """Start the emulator and the consoles.  Errors: Failed_to_start_emulator."""
 
+    async def open_console(self, domid: int, protocol: Literal["rfb", "vt100"]) -> Console:
+        """Give a console that somebody listens on.  Errors: Does_not_exist."""
+
     async def destroy_device_model(self, domid: int) -> None:
         """End the emulator and the consoles; nothing to do when there are none."""
 

@@ -1,6 +1,6 @@
 """VMs, a simulated host and operations on it, driven by a test clock."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,8 +32,8 @@ def make_md(
     *,
     id: str = UUID,
     memory_mib: tuple[int, int, int] = (256, 256, 256),
-    vbds: list[dict[str, object]] | None = None,
-    vifs: list[dict[str, object]] | None = None,
+    vbds: Sequence[Mapping[str, object]] | None = None,
+    vifs: Sequence[Mapping[str, object]] | None = None,
     **vm: object,
 ) -> VmMetadata:
     """Give metadata; ``memory_mib`` is dynamic min, dynamic max, static max."""
@@ -52,8 +52,8 @@ def make_md(
     return metadata.parse(
         {
             "vm": config | vm,
-            "vbds": [disk, drive] if vbds is None else vbds,
-            "vifs": [network] if vifs is None else vifs,
+            "vbds": [disk, drive] if vbds is None else list(vbds),
+            "vifs": [network] if vifs is None else list(vifs),
         }
     )
 
@@ -66,7 +66,7 @@ class Lab:
     ) -> None:
         self.folder = folder
         self.settings = SimulatorSettings(
-            HostConfig(memory_mib=memory_mib), section or XenopsSection(consoles=False)
+            HostConfig(memory_mib=memory_mib), section or XenopsSection()
         )
         self.clock = Clock()
         self.clock.advance(1_000_000)
@@ -88,7 +88,7 @@ class Lab:
     def again(self, section: XenopsSection | None = None) -> None:
         """Lose everything but the files, as a killed daemon does, and start anew."""
         for call in self.clock.getDelayedCalls():
-            call.cancel()
+            call.cancel()  # type: ignore[misc]
         if section is not None:
             self.settings = SimulatorSettings(self.settings.host, section)
         self._begin()

@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError
 from tests.unit.xenops.factories import MIB, UUID, Lab, begun, done, make_md, outcome
 from xapi_py.base.rpc.errors import RpcError
 from xenops import plan
+from xenops.backends.contract import GuestAction
 from xenops.backends.simulator.config import FaultConfig, GuestConfig, XenopsSection
 from xenops.metadata import Disk
 
@@ -108,7 +109,8 @@ def test_progress_is_announced_while_an_operation_is_slow(tmp_path: Path) -> Non
     begun(lab.operations.start("t", vm.id, paused=False))
     cursor = lab.feed.cursor
     lab.clock.advance(10)
-    assert ["task", "t"] in done(lab.feed.get("", cursor, 0))["updates"]
+    updates: Any = done(lab.feed.get("", cursor, 0))["updates"]
+    assert ["task", "t"] in updates
     assert 0.5 < lab.operations.tasks.stat("t")["progress"] < 0.9  # type: ignore[operator]
 
 
@@ -177,7 +179,7 @@ def test_the_guest_can_power_off(lab: Lab) -> None:
     assert vm.extra.last_shutdown["initiator"] == "guest"
 
 
-def crash(lab: Lab, action: str) -> None:
+def crash(lab: Lab, action: GuestAction) -> None:
     done(lab.operations.live("t", UUID, lambda vm, d: lab.backend.run_guest(d, action)))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import orjson
 
@@ -23,6 +24,7 @@ from xenops.backends.contract import (
 )
 from xenops.backends.simulator import metrics
 from xenops.backends.simulator.config import SimulatorSettings
+from xenops.backends.simulator.consoles import Consoles
 from xenops.backends.simulator.devices import SimulatedDevices
 from xenops.backends.simulator.domain import Domain, PluggedDisk, PluggedNetwork
 from xenops.backends.simulator.faults import Faults
@@ -44,11 +46,17 @@ class SimulatorBackend(SimulatedDevices):
 
     name = "simulator"
 
-    def __init__(self, clock: Clock, state: Path, settings: SimulatorSettings) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        state: Path,
+        settings: SimulatorSettings,
+        consoles: Consoles | None = None,
+    ) -> None:
         section = settings.section
         self._clock = clock
         self._settings = settings
-        self._state = state
+        self._open_consoles = consoles or Consoles(clock, state)
         machine = Hypervisor(clock, state / "domains", settings)
         super().__init__(machine, Faults(clock, section.latencies, section.faults))
         self._console_ring = f"(XEN) simulated host {settings.host.name}\n"
@@ -92,11 +100,19 @@ class SimulatorBackend(SimulatedDevices):
     def _consoles(self, domain: Domain) -> list[Console]:
         if not domain.device_model:
             return []
-        folder = self._state / "consoles"
-        consoles = [Console("rfb", path=str(folder / f"{domain.domid}.vnc"))]
+        path = self._open_consoles.path
+        consoles = [Console("rfb", path=path(domain.domid, "rfb"))]
         if not domain.hvm:
-            consoles.append(Console("vt100", path=str(folder / f"{domain.domid}.tty")))
+            consoles.append(Console("vt100", path=path(domain.domid, "vt100")))
         return consoles
+
+    async def open_console(self, domid: int, protocol: Literal["rfb", "vt100"]) -> Console:
+        domain = self._machine.get(domid)
+        for console in self._consoles(domain):
+            if console.protocol == protocol:
+                self._open_consoles.open(domid, protocol, domain.name or domain.vm)
+                return console
+        raise errors.does_not_exist("console", protocol)
 
     def host_stat(self) -> HostStat:
         cpu = self._settings.host.cpu
@@ -192,6 +208,7 @@ class SimulatorBackend(SimulatedDevices):
     async def destroy_device_model(self, domid: int) -> None:
         domain = self._machine.domains.get(domid)
         if domain is not None and domain.device_model:
+            self._open_consoles.close(domid)
             domain.device_model = False
             self._machine.changed(domain)
 

@@ -64,7 +64,6 @@ class XenopsSection:
     faults: tuple[FaultConfig, ...] = ()
     guest: GuestConfig = GuestConfig()
     guests: Mapping[str, GuestConfig] = field(default_factory=dict)
-    consoles: bool = True
 
 
 @dataclass(frozen=True, slots=True)
