@@ -1,15 +1,14 @@
 """The domain daemon, xenopsd."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 from xapi_py.base import service, simulator_config
 from xapi_py.base.config import ConfigError
 from xapi_py.base.names import new_uuid
+from xapi_py.base.rpc.client import RpcClient
 from xapi_py.base.rpc.updates import UpdateFeed
 from xapi_py.base.service import Arguments, Service
-from xenops.backends.contract import Backend
 from xenops.backends.simulator.backend import SimulatorBackend
 from xenops.backends.simulator.config import settings
 from xenops.backends.simulator.consoles import Consoles
@@ -19,7 +18,7 @@ from xenops.hooks import ScriptHooks
 from xenops.methods import all_methods
 from xenops.operations import Operations
 from xenops.queues import Slots
-from xenops.storage import NoStorage
+from xenops.storage import NoStorage, Storage, StorageDaemon
 from xenops.vms import VmTable
 from xenops.watch import Watch
 
@@ -28,10 +27,17 @@ HEAVY_SLOTS = 16
 
 async def setup(arguments: Arguments, reactor: Any) -> Service:
     """Build the daemon; domains of an earlier life are adopted, not disturbed."""
-    backend = _backend(arguments, reactor)
-    around = Surroundings(
-        backend, NoStorage(), ScriptHooks(reactor, _hook_folder(arguments)), reactor, Timeouts()
-    )
+    if arguments.backend != "simulator":
+        raise ConfigError(f"no such backend: {arguments.backend}")
+    host = settings(simulator_config.load(arguments.config), arguments.host)
+    run_folder = arguments.socket.parent
+    consoles = Consoles(reactor, run_folder)
+    backend = SimulatorBackend(reactor, arguments.state / "hypervisor", host, consoles)
+    storage: Storage = NoStorage()
+    if host.section.storage == "daemon":
+        storage = StorageDaemon(reactor, RpcClient(reactor, str(run_folder / "smd.sock")))
+    hooks = ScriptHooks(reactor, arguments.state / "hooks")
+    around = Surroundings(backend, storage, hooks, reactor, Timeouts())
     feed = UpdateFeed(reactor, new_uuid(), first=time.time_ns() // 1000)
     executor = Executor(reactor, Slots(HEAVY_SLOTS))
     operations = Operations(VmTable(arguments.state / "vms"), around, executor, feed)
@@ -39,19 +45,6 @@ async def setup(arguments: Arguments, reactor: Any) -> Service:
     backend.listen(watch.changed)
     watch.recover()
     return Service(all_methods(operations, backend, feed), backend.stop)
-
-
-def _backend(arguments: Arguments, reactor: Any) -> Backend:
-    if arguments.backend != "simulator":
-        raise ConfigError(f"no such backend: {arguments.backend}")
-    config = simulator_config.load(arguments.config)
-    folder = arguments.state / "hypervisor"
-    consoles = Consoles(reactor, arguments.socket.parent)
-    return SimulatorBackend(reactor, folder, settings(config, arguments.host), consoles)
-
-
-def _hook_folder(arguments: Arguments) -> Path | None:
-    return Path("/etc/xapi.d") if arguments.backend == "xen" else arguments.state / "hooks"
 
 
 if __name__ == "__main__":

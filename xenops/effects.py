@@ -108,7 +108,7 @@ class VmEffects:
     async def _restore(self, atom: Atom, undo: Undo) -> None:
         domid, disk = self.domid, self._image_disk()
         dp = f"vm/{domid}/suspend"
-        path = await self._around.storage.attach(self._dbg, dp, disk, writable=False)
+        path = await self._around.storage.attach(self._dbg, dp, self._vm.id, disk, writable=False)
         try:
             await self._backend.restore(domid, self._vm.md.vm, path, self._vm.extra.image)
         finally:
@@ -117,7 +117,7 @@ class VmEffects:
     async def _save(self, atom: Atom, undo: Undo) -> None:
         domid, disk = self.domid, self._image_disk()
         dp = f"vm/{domid}/suspend"
-        path = await self._around.storage.attach(self._dbg, dp, disk, writable=True)
+        path = await self._around.storage.attach(self._dbg, dp, self._vm.id, disk, writable=True)
         try:
             await self._stop_to_suspend(domid)
             undo.push("resume", lambda: self._backend.resume_fast(domid))
@@ -197,7 +197,9 @@ class VmEffects:
         path, dp = "", f"vbd/{domid}/{vbd.device}"
         if vbd.backend is not None:
             disk, writable = vbd.backend, vbd.mode == "RW"
-            path = await self._around.storage.attach(self._dbg, dp, disk, writable=writable)
+            path = await self._around.storage.attach(
+                self._dbg, dp, self._vm.id, disk, writable=writable
+            )
             undo.push("detach disk", lambda: self._around.storage.detach(self._dbg, dp, disk))
         await self._backend.vbd_plug(domid, vbd, path)
         undo.push("unplug", lambda: self._backend.vbd_unplug(domid, vbd.device, force=True))

@@ -216,7 +216,7 @@ class Operations:
             storage, dp = self.around.storage, f"vbd/{domid}/{device}"
             vbd = vm.md.vbd(device)
             async with Undo() as undo:
-                path = await storage.attach(dbg, dp, disk, writable=False)
+                path = await storage.attach(dbg, dp, vm_id, disk, writable=False)
                 undo.push("detach medium", lambda: storage.detach(dbg, dp, disk))
                 await self._backend.vbd_insert(domid, device, disk, path)
             vm.md = vm.md.with_vbd(dataclasses.replace(vbd, backend=disk))

@@ -12,7 +12,7 @@ from xenops.vms import Vm, VmTable
 
 
 class Methods:
-    """What the groups of methods share.  Operations answer ``{"result", "cursor"}``."""
+    """What the groups of methods share.  Operations answer ``{"result", "cursor", "epoch"}``."""
 
     def __init__(self, operations: Operations, backend: Backend, feed: UpdateFeed) -> None:
         self._operations = operations
@@ -22,7 +22,7 @@ class Methods:
 
     def done(self, result: object = None) -> dict[str, object]:
         """Answer that everything done so far is in the feed up to ``cursor``."""
-        return {"result": result, "cursor": self._feed.cursor}
+        return {"result": result, "cursor": self._feed.cursor, "epoch": self._feed.epoch}
 
     async def op(self, work: Awaitable[object]) -> dict[str, object]:
         """Wait for an operation and answer."""

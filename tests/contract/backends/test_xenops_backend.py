@@ -185,6 +185,7 @@ def test_a_suspended_guest_can_go_on_in_place(bench: Bench) -> None:
 
 def test_memory_comes_back_from_an_image(bench: Bench, tmp_path: Path) -> None:
     md, image = make_md(), str(tmp_path / "image")
+    (tmp_path / "image").write_bytes(bytes(4096))
     domid = running(bench, md)
     done(bench.backend.request_shutdown(domid, "suspend", 60))
     bench.advance(2)

@@ -129,6 +129,7 @@ def test_memory_is_intact_after_suspend_and_resume(lab: Lab) -> None:
 
 def test_the_image_is_written_where_the_disk_is(lab: Lab, tmp_path: Path) -> None:
     vm, image = lab.started(), Disk(path=str(tmp_path / "image"))
+    (tmp_path / "image").write_bytes(bytes(4096))
     done(lab.operations.suspend("t", vm.id, image))
     assert vm.extra.image == {}
     (tmp_path / "image").write_bytes(b"garbage")

@@ -38,6 +38,11 @@ class UpdateFeed:
         self._wake_scheduled = False
 
     @property
+    def epoch(self) -> str:
+        """The name of this process's positions."""
+        return self._epoch
+
+    @property
     def cursor(self) -> int:
         """The position of the latest change."""
         return self._position

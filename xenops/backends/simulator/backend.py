@@ -1,5 +1,6 @@
 """The backend contract on simulated domains."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -174,7 +175,7 @@ class SimulatorBackend(SimulatedDevices):
         self, domid: int, vm: VmConfig, path: str, inline: Mapping[str, object]
     ) -> None:
         domain = await self._step("restore", domid)
-        image = _read_image(path) if path else inline
+        image = _read_image(path) if path and not inline else inline
         try:
             domain.memory_token = str(image["memory_token"])
             domain.booted_at = float(str(image["booted_at"]))
@@ -191,10 +192,10 @@ class SimulatorBackend(SimulatedDevices):
             "booted_at": domain.booted_at,
             "agent": domain.agent,
         }
-        if not path:
+        if not os.path.exists(path):  # a disk of the simulator without content
             return SavedMemory(domain.memory, image)
         try:
-            with open(path, "r+b" if Path(path).exists() else "wb") as file:
+            with open(path, "r+b") as file:
                 file.write(IMAGE_SIGNATURE + orjson.dumps(image) + b"\n")
         except OSError as error:
             raise errors.io_error(str(error)) from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from xapi_py.base import simulator_config
 from xapi_py.base.config import build
@@ -57,13 +58,18 @@ class FaultConfig:
 
 @dataclass(frozen=True, slots=True)
 class XenopsSection:
-    """Latencies by backend method in seconds, faults, and guests by name pattern."""
+    """Latencies by backend method in seconds, faults, and guests by name pattern.
+
+    ``storage``: ``daemon`` has the storage daemon next door attach the disks of
+    VBDs, ``none`` takes them as they are.
+    """
 
     control_domain_memory_mib: int = 1024
     latencies: Mapping[str, float] = field(default_factory=dict)
     faults: tuple[FaultConfig, ...] = ()
     guest: GuestConfig = GuestConfig()
     guests: Mapping[str, GuestConfig] = field(default_factory=dict)
+    storage: Literal["none", "daemon"] = "none"
 
 
 @dataclass(frozen=True, slots=True)
