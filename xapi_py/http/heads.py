@@ -1,5 +1,6 @@
 """Read the head of a request."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import httptools
 
 from xapi_py.http.messages import HttpError
+
+_FOLD = re.compile(rb"\r\n[ \t]+")
 
 
 class _Events:
@@ -83,6 +86,8 @@ def parse_head(text: bytes, header_count: int) -> Head:
     events = _Events()
     parser = httptools.HttpRequestParser(events)
     upgrade = False
+    if b"\r\n " in text or b"\r\n\t" in text:
+        text = _FOLD.sub(b" ", text)
     try:
         parser.feed_data(text)
     except httptools.HttpParserUpgrade:

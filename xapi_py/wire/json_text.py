@@ -134,7 +134,7 @@ class JsonText:
                 scope[f"p{number}"] = plainer
                 value = f"p{number}({value})"
             if isinstance(field.type, OptionOf):
-                optional.append(f" if row.{field.name} is not None: found[{name!r}] = {value}")
+                optional.append(f" if {source} is not None: found[{name!r}] = {value}")
             else:
                 members.append(f"{name!r}: {value}")
         lines = [

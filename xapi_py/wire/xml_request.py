@@ -26,8 +26,8 @@ _HEAD = re.compile(
     rb"<methodCall>\s*<methodName>([\w.]+)</methodName>\s*<params>\s*"
 )
 _PARAM = re.compile(
-    rb"<param>\s*<value>(?:<string>(" + _PLAIN + rb"*)</string>|(" + _PLAIN + rb"*)"
-    rb"|<(?:int|i4|i8)>(-?[0-9]{1,18})</(?:int|i4|i8)>|<boolean>([01])</boolean>)"
+    rb"<param>\s*<value>(?:\s*<string>(" + _PLAIN + rb"*)</string>\s*|(" + _PLAIN + rb"*)"
+    rb"|\s*<(?:int|i4|i8)>(-?[0-9]{1,18})</(?:int|i4|i8)>\s*|\s*<boolean>([01])</boolean>\s*)"
     rb"</value>\s*</param>\s*"
 )
 _TAIL = re.compile(rb"</params>\s*</methodCall>\s*")

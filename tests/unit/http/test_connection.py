@@ -2,6 +2,7 @@
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
 
 from tests.unit.http.served import Served, echo_method, ok_xml, parse_answers, post, xml_call
 from xapi_py.http.answering import Limits
@@ -10,7 +11,9 @@ from xapi_py.http.messages import (
     Request,
     Response,
     StreamingResponse,
+    Takeover,
 )
+from xapi_py.http.routes import Routes
 
 
 def test_a_call_is_answered_and_the_connection_kept() -> None:
@@ -379,6 +382,62 @@ def test_a_download_shorter_than_announced_breaks_the_connection() -> None:
     served = Served(routes=lambda routes: routes.add("GET", "/export", export))
     served.send(b"GET /export HTTP/1.1\r\n\r\n")
     assert served.transport.disconnected
+
+
+def test_a_folded_header_is_one_line() -> None:
+    seen: list[str] = []
+
+    def show(request: Request) -> Response:
+        seen.append(request.headers["x-a"])
+        return Response()
+
+    served = Served(routes=lambda routes: routes.add("GET", "/x", show))
+    served.send(b"GET /x HTTP/1.1\r\nX-A: b\r\n\t c\r\n\r\n")
+    assert seen == ["b c"]
+
+
+class Recorder(Protocol):
+    """Takes a connection over and keeps what arrives."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.lost = False
+
+    def connectionMade(self) -> None:
+        self.transport.write(b"RFB 003.008\n")  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:
+        self.got.append(data)
+
+    def connectionLost(self, reason: object = None) -> None:  # type: ignore[override]
+        self.lost = True
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"CONNECT /console?uuid=x HTTP/1.0\r\nCookie: session_id=s\r\n\r\n", 200),
+        (b"GET /console HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", 101),
+    ],
+)
+def test_a_handler_may_take_the_connection_over(head: bytes, status: int) -> None:
+    taker = Recorder()
+
+    def console(routes: Routes) -> None:
+        for method in ("GET", "CONNECT"):
+            routes.add(method, "/console", lambda request: Takeover(taker, status))
+
+    served = Served(routes=console)
+    served.send(head + b"early", b"GET / HTTP/1.1\r\n\r\n")
+    assert taker.got == [b"early", b"GET / HTTP/1.1\r\n\r\n"]
+    out = served.take()
+    assert out.startswith(b"HTTP/1.1 %d " % status)
+    assert out.endswith(b"\r\n\r\nRFB 003.008\n")
+    for _ in range(100):
+        served.clock.advance(60)
+    assert not served.transport.disconnected
+    served.connection.connectionLost()
+    assert taker.lost
 
 
 def test_header_values_cannot_add_headers() -> None:

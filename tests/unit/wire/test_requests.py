@@ -153,9 +153,13 @@ def test_an_entity_is_never_expanded_nor_fetched() -> None:
             xml_request.parse(body)
 
 
-def test_the_fast_path_agrees_with_the_grammar() -> None:
-    params = ("OpaqueRef:a", "", 5, True, "a b=c;d/e?f>g")
+@pytest.mark.parametrize("between", [b"", b"\r\n  "])
+def test_the_fast_path_agrees_with_the_grammar(between: bytes) -> None:
+    params = ("OpaqueRef:a", " ", 5, True, "a b=c;d/e?f>g")
     body = xmlrpc.client.dumps(params, "VM.start").encode().replace(b"&gt;", b"-")
+    body = body.replace(b"<value>", b"<value>" + between).replace(
+        b"</value>", between + b"</value>"
+    )
     fast = xml_request._parse_plain(body)
     assert fast is not None
     assert fast == xml_request._StreamingParser().parse(body)
