@@ -20,8 +20,10 @@ from xapi_py.api.toolstack import Settings, Toolstack
 from xapi_py.base import log as log_setup
 from xapi_py.base import simulator_config
 from xapi_py.base.config import ConfigError
+from xapi_py.base.names import Ref
 from xapi_py.base.rpc.client import RpcClient
 from xapi_py.base.service import announce_ready
+from xapi_py.datamodel.model import Model
 from xapi_py.datamodel.profiles import load_model
 from xapi_py.db.database import Database
 from xapi_py.db.engines.sqlite import SqliteEngine
@@ -81,21 +83,17 @@ async def start(options: Options, reactor: Any) -> Toolstack:
     """Bring the server up in order and give it once it serves clients."""
     config = simulator_config.load(options.config)
     described = config.host(options.host)
-    state = options.state
-    kept = kept_identity(state, described.uuid)
+    kept = kept_identity(options.state, described.uuid)
     model = load_model(options.profile)  # type: ignore[arg-type]
     registry.load_all()
-    db = Database(load_model("all"), SqliteEngine(state / "state.sqlite", reactor), reactor)
+    db = Database(load_model("all"), SqliteEngine(options.state / "state.sqlite", reactor), reactor)
     gc.collect()
     gc.freeze()
 
-    run = state / "run"
     xenops, sm, networkd = (
-        Daemon(RpcClient(reactor, str(run / f"{name}.sock")))
+        Daemon(RpcClient(reactor, str(options.state / "run" / f"{name}.sock")))
         for name in ("xenopsd", "smd", "networkd")
     )
-    facts = await host_facts(xenops, reactor)
-    started = int(reactor.seconds())
     me = HostIdentity(
         uuid=kept.host_uuid,
         control_domain_uuid=kept.control_domain_uuid,
@@ -104,16 +102,14 @@ async def start(options: Options, reactor: Any) -> Toolstack:
         https_port=options.https,
         has_local_storage=not options.bare,
     )
-    localhost = local_records.refresh(db, model, me, facts, started)
+    facts = await host_facts(xenops, reactor)
+    localhost = local_records.refresh(db, model, me, facts, int(reactor.seconds()))
     pool = first_boot.ensure(db, model, localhost, bare=options.bare)
     await db.durable()
 
-    hosts = Hosts()
-    hosts.add(HostGateway(localhost, xenops, sm, networkd))
-    sessions = Sessions(db, reactor, lambda: localhost)
     settings = Settings(
         address=options.address,
-        state=state,
+        state=options.state,
         profile=options.profile,
         backend=options.backend,
         bare=options.bare,
@@ -122,32 +118,42 @@ async def start(options: Options, reactor: Any) -> Toolstack:
         simulator=config,
         host_number=options.host,
     )
-    toolstack = Toolstack(
-        settings=settings,
-        model=model,
-        db=db,
-        clock=reactor,
-        sessions=sessions,
-        login=Login(
-            db,
-            model,
-            sessions,
-            reactor,
-            authenticator(options.backend, options.password_file, reactor),
-            directory(described.xapi),
-        ),
-        tasks=Tasks(db, reactor, lambda: localhost),
-        events=Events(db, model, reactor, sessions.is_live),
-        hosts=hosts,
-        audit=AuditLog(state / "log", described.name),
-        localhost=localhost,
-        pool=pool,
-    )
+    toolstack = assemble(options, settings, model, db, localhost, pool, reactor)
+    toolstack.hosts.add(HostGateway(localhost, xenops, sm, networkd))
     await background.before_clients(toolstack)
     endpoints = serve(toolstack, Dispatcher(toolstack), options.http, options.https, reactor)
     _announce(options, endpoints)
     background.after_clients(toolstack)
     return toolstack
+
+
+def assemble(
+    options: Options,
+    settings: Settings,
+    model: Model,
+    db: Database,
+    localhost: Ref,
+    pool: Ref,
+    reactor: Any,
+) -> Toolstack:
+    """Put the parts together that live as long as the process."""
+    described = settings.simulator.host(options.host)
+    sessions = Sessions(db, reactor, lambda: localhost)
+    local = authenticator(options.backend, options.password_file, reactor)
+    return Toolstack(
+        settings=settings,
+        model=model,
+        db=db,
+        clock=reactor,
+        sessions=sessions,
+        login=Login(db, model, sessions, reactor, local, directory(described.xapi)),
+        tasks=Tasks(db, reactor, lambda: localhost),
+        events=Events(db, model, reactor, sessions.is_live),
+        hosts=Hosts(),
+        audit=AuditLog(settings.state / "log", described.name),
+        localhost=localhost,
+        pool=pool,
+    )
 
 
 def _announce(options: Options, endpoints: Endpoints) -> None:

@@ -8,7 +8,7 @@ other users.  Both are behind protocols, so that a login has one path.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
@@ -62,7 +62,7 @@ class PamAuthenticator:
     simulated hosts.
     """
 
-    def __init__(self, reactor: object, pool: ThreadPool, service: str = "xapi") -> None:
+    def __init__(self, reactor: Any, pool: ThreadPool, service: str = "xapi") -> None:
         self._reactor = reactor
         self._pool = pool
         self._service = service

@@ -60,8 +60,8 @@ def _roles(db: Database, tx: Transaction, model: Model) -> None:
     refs = {name: permission_ref(name) for name in model.permission_names}
     held: dict[str, list[Ref]] = {name: [] for name in model.roles}
     for name, ref in refs.items():
-        for role in model.permissions[name.lower()]:
-            held[role].append(ref)
+        for holder in model.permissions[name.lower()]:
+            held[holder].append(ref)
         fields = {"name_label": name.lower(), "is_internal": True, "subroles": ()}
         _put(db, tx, "role", ref, permission_uuid(name), fields)
     for role in model.roles.values():

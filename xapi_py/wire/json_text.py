@@ -129,7 +129,7 @@ class JsonText:
         for number, field in enumerate(class_def.wire_fields):
             plainer = self._plainer(field.type, model)
             name = field.name
-            source = value = f"getattr(row, {name!r})" if iskeyword(name) else f"row.{name}"
+            value = f"getattr(row, {name!r})" if iskeyword(name) else f"row.{name}"
             if plainer is not None:
                 scope[f"p{number}"] = plainer
                 value = f"p{number}({value})"
