@@ -40,7 +40,7 @@ async def setup(arguments: Arguments, reactor: Any) -> Service:
     around = Surroundings(backend, storage, hooks, reactor, Timeouts())
     feed = UpdateFeed(reactor, new_uuid(), first=time.time_ns() // 1000)
     executor = Executor(reactor, Slots(HEAVY_SLOTS))
-    operations = Operations(VmTable(arguments.state / "vms"), around, executor, feed)
+    operations = Operations(VmTable(arguments.state / "vms.journal"), around, executor, feed)
     watch = Watch(operations, around, feed)
     backend.listen(watch.changed)
     watch.recover()

@@ -1,4 +1,4 @@
-"""The VMs this host was told about, each in a file of its own."""
+"""The VMs this host was told about, in a journal."""
 
 import logging
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import orjson
 from xapi_py.base.config import ConfigError, build
 from xapi_py.base.rpc.errors import RpcError
 from xenops import errors, metadata
-from xenops.files import write_whole
+from xenops.journal import Journal
 from xenops.metadata import VmMetadata
 
 log = logging.getLogger(__name__)
@@ -67,12 +67,11 @@ class Vm:
 class VmTable:
     """VMs by uuid; ``save`` makes a VM outlive this process."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path) -> None:
+        self._journal = Journal(path)
         self._vms: dict[str, Vm] = {}
-        for path in sorted(folder.glob("*.json")):
-            self._load(path)
+        for name, value in self._journal.items():
+            self._load(name, value)
 
     def __iter__(self) -> Iterator[Vm]:
         return iter(list(self._vms.values()))
@@ -107,22 +106,22 @@ class VmTable:
         return found
 
     def save(self, vm: Vm) -> None:
-        """Write a VM's file."""
+        """Write what changed of a VM, if anything."""
         content = {"md": vm.md, "extra": vm.extra}
-        write_whole(self._folder / f"{vm.id}.json", orjson.dumps(content))
+        self._journal.put(vm.id, orjson.dumps(content))
 
     def remove(self, vm: str) -> None:
         """Forget a VM; nothing to do for an unknown one."""
         if self._vms.pop(vm, None) is not None:
-            (self._folder / f"{vm}.json").unlink(missing_ok=True)
+            self._journal.remove(vm)
 
-    def _load(self, path: Path) -> None:
+    def _load(self, name: str, value: bytes) -> None:
         try:
-            content = orjson.loads(path.read_bytes())
+            content = orjson.loads(value)
             md = metadata.parse(content["md"])
-            extra = build(content["extra"], Extra, str(path))
+            extra = build(content["extra"], Extra, name)
         except (orjson.JSONDecodeError, KeyError, ConfigError, RpcError) as error:
-            log.error("ignoring %s: %s", path, error)
+            log.error("ignoring %s: %s", name, error)
             return
         self._vms[md.vm.id] = Vm(md, extra)
 

@@ -68,6 +68,7 @@ class Lab:
         self.settings = SimulatorSettings(
             HostConfig(memory_mib=memory_mib), section or XenopsSection()
         )
+        self._past: list[object] = []
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self._begin()
@@ -79,7 +80,7 @@ class Lab:
             self.backend, NoStorage(), ScriptHooks(None, None), self.clock, Timeouts()
         )
         executor = Executor(self.clock, Slots(4))
-        vms = VmTable(self.folder / "vms")
+        vms = VmTable(self.folder / "vms.journal")
         self.operations = Operations(vms, around, executor, self.feed)
         self.watch = Watch(self.operations, around, self.feed)
         self.backend.listen(self.watch.changed)
@@ -89,6 +90,7 @@ class Lab:
         """Lose everything but the files, as a killed daemon does, and start anew."""
         for call in self.clock.getDelayedCalls():
             call.cancel()  # type: ignore[misc]
+        self._past.append(self.backend)  # what waits there is to wait for ever
         if section is not None:
             self.settings = SimulatorSettings(self.settings.host, section)
         self._begin()

@@ -58,7 +58,7 @@ class SimulatorBackend(SimulatedDevices):
         self._clock = clock
         self._settings = settings
         self._open_consoles = consoles or Consoles(clock, state)
-        machine = Hypervisor(clock, state / "domains", settings)
+        machine = Hypervisor(clock, state, settings)
         super().__init__(machine, Faults(clock, section.latencies, section.faults))
         self._console_ring = f"(XEN) simulated host {settings.host.name}\n"
 

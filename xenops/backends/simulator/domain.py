@@ -1,4 +1,4 @@
-"""Simulated domains and the files in which they outlive the daemon."""
+"""Simulated domains and the file in which they outlive the daemon."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,8 +7,10 @@ from pathlib import Path
 import orjson
 
 from xenops.backends.contract import ShutdownReason
-from xenops.files import write_whole
+from xenops.journal import Journal
 from xenops.metadata import Disk
+
+LAST = "last-domid"
 
 
 @dataclass(slots=True)
@@ -81,39 +83,32 @@ class Domain:
         return self.memory + self.overhead
 
 
-class DomainFiles:
-    """Keep each domain in a file of its own, replaced whole at each change.
+class DomainStore:
+    """Keep domains in a journal, each replaced whole at each change."""
 
-    Files survive the death of any process, not that of the machine: neither
-    do domains.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._last = folder / "last-domid"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._highest_noted = int(self._last.read_text()) if self._last.exists() else 0
-
-    @property
-    def highest_noted(self) -> int:
+    def __init__(self, path: Path) -> None:
+        self._journal = Journal(path)
+        self.highest_noted = 0
         """A domain id that was in use and is not to be used again."""
-        return self._highest_noted
 
     def load(self) -> Iterator[Domain]:
         """Give all domains, oldest first."""
-        for domid in sorted(int(path.stem) for path in self._folder.glob("*.json")):
-            yield _decode((self._folder / f"{domid}.json").read_bytes())
+        values = dict(self._journal.items())
+        noted = values.pop(LAST, None)
+        self.highest_noted = orjson.loads(noted)["domid"] if noted else 0
+        for domid in sorted(values, key=int):
+            yield _decode(values[domid])
 
     def save(self, domain: Domain) -> None:
-        """Write a domain's file."""
-        write_whole(self._folder / f"{domain.domid}.json", orjson.dumps(domain))
+        """Write a domain."""
+        self._journal.put(str(domain.domid), orjson.dumps(domain))
 
     def remove(self, domid: int) -> None:
-        """Remove a domain's file; its id stays taken."""
-        if domid > self._highest_noted:
-            self._highest_noted = domid
-            write_whole(self._last, str(domid).encode())
-        (self._folder / f"{domid}.json").unlink(missing_ok=True)
+        """Remove a domain; its id stays taken."""
+        if domid > self.highest_noted:
+            self.highest_noted = domid
+            self._journal.put(LAST, orjson.dumps({"domid": domid}))
+        self._journal.remove(str(domid))
 
 
 def _decode(content: bytes) -> Domain:

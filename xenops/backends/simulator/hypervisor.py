@@ -10,12 +10,12 @@ from xapi_py.base.reactor import Clock
 from xenops import errors, memory
 from xenops.backends.contract import Change, CreateRequest, Listener, ShutdownReason
 from xenops.backends.simulator.config import SimulatorSettings
-from xenops.backends.simulator.domain import Domain, DomainFiles
+from xenops.backends.simulator.domain import Domain, DomainStore
 from xenops.metadata import VmMetadata
 
 
 class Hypervisor:
-    """Domains by id and by VM; every one is in a file once ``flush`` was called.
+    """Domains by id and by VM; every one is stored once ``flush`` was called.
 
     Changes are written once a reactor turn at the latest.
     """
@@ -23,7 +23,7 @@ class Hypervisor:
     def __init__(self, clock: Clock, folder: Path, settings: SimulatorSettings) -> None:
         self.clock = clock
         self.settings = settings
-        self._files = DomainFiles(folder)
+        self._store = DomainStore(folder / "domains.journal")
         self.domains: dict[int, Domain] = {}
         self._by_vm: dict[str, int] = {}
         self._dirty: dict[int, Domain] = {}
@@ -31,9 +31,10 @@ class Hypervisor:
         self._waiting: dict[int, list[Deferred[None]]] = {}
         self._listener: Listener = lambda change: None
         self.memory_free = settings.memory_bytes - settings.control_domain_bytes
-        self._next_domid = self._files.highest_noted + 1
-        for domain in self._files.load():
+        self._next_domid = 1
+        for domain in self._store.load():
             self._adopt(domain)
+        self._next_domid = max(self._next_domid, self._store.highest_noted + 1)
 
     def _adopt(self, domain: Domain) -> None:
         self.domains[domain.domid] = domain
@@ -94,7 +95,7 @@ class Hypervisor:
         if self._by_vm.get(domain.vm) == domain.domid:
             del self._by_vm[domain.vm]
         self._dirty.pop(domain.domid, None)
-        self._files.remove(domain.domid)
+        self._store.remove(domain.domid)
         self.memory_free += domain.footprint
         self.balance()
         self._wake(domain.domid)
@@ -119,7 +120,7 @@ class Hypervisor:
         self._flush_due = False
         dirty, self._dirty = self._dirty, {}
         for domain in dirty.values():
-            self._files.save(domain)
+            self._store.save(domain)
 
     def stop_domain(self, domain: Domain, reason: ShutdownReason) -> None:
         """The guest is down; its domain stays until it is destroyed."""
