@@ -129,7 +129,8 @@ class JsonText:
         for number, field in enumerate(class_def.wire_fields):
             plainer = self._plainer(field.type, model)
             name = field.name
-            value = f"getattr(row, {name!r})" if iskeyword(name) else f"row.{name}"
+            source = f"getattr(row, {name!r})" if iskeyword(name) else f"row.{name}"
+            value = source
             if plainer is not None:
                 scope[f"p{number}"] = plainer
                 value = f"p{number}({value})"
