@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, fields
 from sm import errors
 from sm.attached_srs import AttachedSrs
 from sm.config import FaultConfig
-from sm.contract import AttachedSr, Content, Driver, Vdi, VdiSpec
+from sm.contract import AttachedSr, Content, Vdi, VdiSpec
 from sm.datapath import AttachedRecord, DatapathStore, State, activated, attached, superstate
 from sm.faults import Faults
+from sm.plugins import Profile, plugins
 from xapi_py.base.config import ConfigError, build
 from xapi_py.base.rpc.errors import RpcError
 from xapi_py.base.rpc.server import CallContext, Method
@@ -40,11 +41,14 @@ def spec_of(vdi_info: Info) -> VdiSpec:
 class SrMethods:
     """``Query.*`` and ``SR.*``."""
 
-    drivers: dict[str, Driver]
     srs: AttachedSrs
+    profile: Profile
+    allowed: frozenset[str] | None
 
-    async def query_list(self) -> object:
-        return [driver.plugin.to_wire() for driver in self.drivers.values()]
+    async def query_list(self, profile: Profile | None = None) -> object:
+        """The plugins as a profile shows them, the configured one by default."""
+        shown = plugins(profile or self.profile, self.allowed)
+        return [plugin.to_wire() for plugin in shown.values()]
 
     async def query(self, type: str) -> object:
         return self.srs.driver(type).plugin.to_wire()

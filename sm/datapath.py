@@ -99,6 +99,7 @@ class DatapathStore:
     """Holders and attached SRs in memory, and in a file for the next process."""
 
     def __init__(self, path: Path) -> None:
+        path.touch(mode=0o600, exist_ok=True)  # device configurations hold passwords
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=OFF")

@@ -326,6 +326,11 @@ _KEY_TEXTS: Final = MappingProxyType(
 )
 
 
+def every_plugin(allowed: frozenset[str] | None = None) -> dict[str, Plugin]:
+    """Give the plugins of all profiles, each in its newest form."""
+    return plugins("7.1", allowed) | plugins("newest", allowed)
+
+
 def plugins(profile: Profile, allowed: frozenset[str] | None = None) -> dict[str, Plugin]:
     """Give the plugins of a profile by SR type; ``allowed`` limits the types."""
     return {

@@ -15,7 +15,7 @@ from sm.drivers.array import Array, Disc
 from sm.drivers.medium import Runner
 from sm.drivers.simulator import SimulatorDriver, World
 from sm.faults import Faults
-from sm.plugins import plugins
+from sm.plugins import every_plugin
 from xapi_py.base.names import new_uuid
 from xapi_py.base.reactor import Clock
 from xapi_py.base.rpc.server import CallContext, Method
@@ -27,6 +27,16 @@ def thread_runner(reactor: Any) -> Runner:
     return lambda work: deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
 
+def default_array(state: Path) -> Path:
+    """Where the array is when the configuration does not say.
+
+    Beside the hosts when the state folder is that of a host of several,
+    ``STATE/host-N/smd``, so that they share it; else below the state folder.
+    """
+    host = state.absolute().parent
+    return (host.parent if host.name.startswith("host-") else state) / "array"
+
+
 async def build(
     settings: config.StorageConfig, state: Path, reactor: Clock, run: Runner
 ) -> Mapping[str, Method]:
@@ -36,19 +46,18 @@ async def build(
     faults = Faults(reactor, sm.latencies_s)
     for fault in sm.faults:
         faults.add(fault)
-    shared = Path(settings.array.folder) if settings.array.folder else state / "array"
+    shared = Path(settings.array.folder) if settings.array.folder else default_array(state)
     array = Array(settings.array)
     world = World(array, sm, state / "local", shared, run, feed.add, faults.commit_hook)
     allowed = frozenset(sm.plugins) or None
     drivers: dict[str, Driver] = {
-        name: SimulatorDriver(plugin, world)
-        for name, plugin in plugins(sm.profile, allowed).items()
+        name: SimulatorDriver(plugin, world) for name, plugin in every_plugin(allowed).items()
     }
     store = DatapathStore(state / "datapaths.sqlite")
     srs = AttachedSrs(reactor, drivers, store, sm.gc_delay_s)
     await srs.restore()
     calls = {
-        **SrMethods(drivers, srs).methods(),
+        **SrMethods(srs, sm.profile, allowed).methods(),
         **VdiMethods(srs, store).methods(),
         **DatapathMethods(srs, store).methods(),
     }

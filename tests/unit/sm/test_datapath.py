@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import pytest
+
+from tests.unit.sm.storage_host import NFS, StorageHost
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> StorageHost:
+    return StorageHost(tmp_path)
+
+
+@pytest.fixture
+def disk(host: StorageHost) -> dict[str, str]:
+    sr = host.make_sr()
+    return {"sr": sr, "vdi": host.make_vdi(sr)["uuid"]}
+
+
+def attach(host: StorageHost, disk: dict[str, str], dp: str, vm: str, rw: bool = True) -> None:
+    host.call("VDI.attach2", **disk, dp=dp, vm=vm, read_write=rw)
+
+
+def test_attach_tells_how_to_reach_the_disk(host: StorageHost, disk: dict[str, str]) -> None:
+    found = host.call("VDI.attach2", **disk, dp="a", vm="1", read_write=True)
+    (kind, backend), block = found["implementations"]
+    assert (kind, backend["backend_type"]) == ("XenDisk", "vbd3")
+    assert backend["params"] == f"/dev/sm/backend/{disk['sr']}/{disk['vdi']}"
+    assert block == ["BlockDevice", {"path": backend["params"]}]
+    assert host.call("DP.attach_info", **disk, dp="a") == found
+
+
+def test_second_writer_is_refused(host: StorageHost, disk: dict[str, str]) -> None:
+    attach(host, disk, "a", "1")
+    second = {"dp": "b", "vm": "2", "read_write": True}
+    assert host.code("VDI.attach2", **disk, **second) == "VDI_IN_USE"
+    attach(host, disk, "c", "3", rw=False)
+
+
+def test_sharable_disk_takes_many_writers(host: StorageHost, disk: dict[str, str]) -> None:
+    host.call("VDI.set", **disk, changes={"sharable": True})
+    for dp in ("a", "b"):
+        attach(host, disk, dp, dp)
+        host.call("VDI.activate3", **disk, dp=dp)
+    assert len(host.call("DP.stat_vdi", **disk)["dps"]) == 2
+
+
+def test_read_only_disk_is_not_attached_for_writing(
+    host: StorageHost, disk: dict[str, str]
+) -> None:
+    host.call("VDI.set", **disk, changes={"read_only": True})
+    second = {"dp": "b", "vm": "2", "read_write": True}
+    assert host.code("VDI.attach2", **disk, **second) == "SR_BACKEND_FAILURE_46"
+    attach(host, disk, "a", "1", rw=False)
+
+
+def test_steps_must_be_taken_in_order(host: StorageHost, disk: dict[str, str]) -> None:
+    error = host.error("VDI.activate3", **disk, dp="a")
+    assert error == ("Illegal_transition", "Detached", "Activated")
+    attach(host, disk, "a", "1")
+    host.call("VDI.activate3", **disk, dp="a")
+    error = host.error("VDI.detach", **disk, dp="a")
+    assert error == ("Illegal_transition", "Activated", "Detached")
+    error = host.error("VDI.attach2", **disk, dp="a", vm="1", read_write=False)
+    assert error == ("Illegal_transition", "Attached(RW)", "Attached(RO)")
+
+
+def test_steps_can_be_repeated(host: StorageHost, disk: dict[str, str]) -> None:
+    for _ in range(2):
+        attach(host, disk, "a", "1")
+    for method in ("VDI.activate3", "VDI.deactivate", "VDI.detach"):
+        for _ in range(2):
+            host.call(method, **disk, dp="a")
+    assert host.call("DP.list") == []
+
+
+def test_destroying_a_datapath_lets_go_of_everything(
+    host: StorageHost, disk: dict[str, str]
+) -> None:
+    other = {"sr": disk["sr"], "vdi": host.make_vdi(disk["sr"])["uuid"]}
+    for each in (disk, other):
+        attach(host, each, "a", "1")
+        host.call("VDI.activate3", **each, dp="a")
+    host.call("DP.destroy", dp="a")
+    assert host.call("DP.list") == []
+    host.call("VDI.destroy", **disk)
+
+
+def test_held_disk_cannot_be_destroyed_or_resized(host: StorageHost, disk: dict[str, str]) -> None:
+    attach(host, disk, "a", "1")
+    host.call("VDI.activate3", **disk, dp="a")
+    assert host.code("VDI.destroy", **disk) == "VDI_IN_USE"
+    assert host.code("VDI.resize", **disk, new_size=2**31) == "VDI_IN_USE"
+    host.call("VDI.snapshot", **disk, vdi_info={})
+
+
+def test_holders_are_known_after_a_restart(host: StorageHost, disk: dict[str, str]) -> None:
+    attach(host, disk, "a", "1")
+    host.call("VDI.activate3", **disk, dp="a")
+    before = host.call("DP.list")
+    host.restart()
+    assert host.call("DP.list") == before
+    host.call("DP.destroy", dp="a")
+
+
+def test_disk_is_active_for_writing_on_one_host_only(tmp_path: Path) -> None:
+    hosts = [StorageHost(tmp_path, host=name) for name in ("host-1", "host-2")]
+    sr = hosts[0].make_sr()
+    hosts[1].call("SR.attach", sr=sr, type="nfs", device_config=NFS)
+    disk = {"sr": sr, "vdi": hosts[0].make_vdi(sr)["uuid"]}
+    for host in hosts:
+        attach(host, disk, "a", "1")
+    hosts[0].call("VDI.activate3", **disk, dp="a")
+    error = hosts[1].error("VDI.activate3", **disk, dp="a")
+    assert error == ("Activated_on_another_host", "host-1")
+    assert hosts[1].code("VDI.destroy", **disk) == "VDI_IN_USE"
+    hosts[1].call("SR.release_host_locks", sr=sr, host_uuid="host-1")
+    hosts[1].call("VDI.activate3", **disk, dp="a")
