@@ -1,0 +1,127 @@
+"""The contract of network backends; the simulator passes it, real ones must."""
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from xapi_py.base.rpc.errors import RpcError
+from xapi_py.base.simulator_config import SimulatorConfig
+from xcp_networkd.backends.simulator import SimulatedNetwork
+from xcp_networkd.config import HostNetwork, NetworkConfig
+from xcp_networkd.contract import (
+    AddPort,
+    Backend,
+    BridgeConfig,
+    ConfigureInterface,
+    CreateBridge,
+    DestroyBridge,
+    InterfaceConfig,
+    PortConfig,
+    RemovePort,
+    Step,
+)
+
+T = TypeVar("T")
+MakeBackend = Callable[[], Backend]
+
+
+def wait(coroutine: Coroutine[Any, Any, T]) -> T:
+    found: list[Any] = []
+    Deferred.fromCoroutine(coroutine).addBoth(found.append)
+    if isinstance(found[0], Failure):
+        found[0].raiseException()
+    result: T = found[0]
+    return result
+
+
+@pytest.fixture
+def make_backend(tmp_path: Path) -> MakeBackend:
+    """Make a backend on the same system each time; a real one adds its own here."""
+    host = HostNetwork(1, SimulatorConfig().host(1).nics, NetworkConfig())
+    return lambda: SimulatedNetwork(host, tmp_path, Clock())
+
+
+@pytest.fixture
+def backend(make_backend: MakeBackend) -> Backend:
+    return make_backend()
+
+
+def run(backend: Backend, *steps: Step) -> None:
+    for step in steps:
+        wait(backend.execute(step))
+
+
+PORT = AddPort("br0", "eth0", PortConfig(("eth0",)))
+MADE = (CreateBridge("br0", BridgeConfig(bridge_mac="02:00:00:00:00:09")), PORT)
+
+
+def test_every_step_can_be_repeated(backend: Backend) -> None:
+    address = InterfaceConfig(ipv4_mode="Static4", ipv4_addresses=(("192.0.2.1", 24),))
+    steps = (PORT, ConfigureInterface("br0", address, True, True))
+    run(backend, *MADE, *steps)
+    before = (wait(backend.observe()), wait(backend.links()))
+    run(backend, *steps)
+    assert (wait(backend.observe()), wait(backend.links())) == before
+
+
+def test_bridge_has_its_mac_its_port_and_its_address(backend: Backend) -> None:
+    address = InterfaceConfig(ipv4_mode="Static4", ipv4_addresses=(("192.0.2.1", 24),), mtu=9000)
+    run(backend, *MADE, ConfigureInterface("br0", address, True, True))
+    links = wait(backend.links())
+    bridge = links["br0"]
+    assert (bridge.mac, bridge.mtu, bridge.ipv4) == (
+        "02:00:00:00:00:09",
+        9000,
+        (("192.0.2.1", 24),),
+    )
+    assert (links["eth0"].bridge, links["eth0"].up) == ("br0", True)
+
+
+def test_bond_keeps_its_members_and_dissolves(backend: Backend) -> None:
+    members = PortConfig(("eth1", "eth2"), "02:00:00:00:00:08", {"mode": "balance-slb"})
+    run(backend, *MADE, AddPort("br0", "bond0", members))
+    bond = wait(backend.links())["bond0"]
+    assert (bond.kind, bond.mac, bond.interfaces) == ("bond", "02:00:00:00:00:08", ("eth1", "eth2"))
+    run(backend, RemovePort("br0", "bond0"))
+    assert "bond0" not in wait(backend.links())
+
+
+def test_vlan_bridge_comes_and_goes(backend: Backend) -> None:
+    run(backend, *MADE, CreateBridge("xapi0", BridgeConfig(vlan=("br0", 5))))
+    assert wait(backend.observe()).bridges["xapi0"].vlan == ("br0", 5)
+    run(backend, DestroyBridge("xapi0"), DestroyBridge("br0"))
+    assert "br0" not in wait(backend.links())
+
+
+@pytest.mark.parametrize(
+    "step, name",
+    [
+        (AddPort("nosuch", "eth0", PortConfig(("eth0",))), "Bridge_does_not_exist"),
+        (AddPort("br0", "eth9", PortConfig(("eth9",))), "Interface_does_not_exist"),
+    ],
+)
+def test_missing_things_are_named(backend: Backend, step: Step, name: str) -> None:
+    run(backend, MADE[0])
+    with pytest.raises(RpcError) as problem:
+        wait(backend.execute(step))
+    assert problem.value.name == name
+
+
+def test_next_backend_sees_what_the_last_one_did(
+    backend: Backend, make_backend: MakeBackend
+) -> None:
+    run(backend, *MADE)
+    wait(backend.settle())
+    again = make_backend()
+    assert wait(again.observe()) == wait(backend.observe())
+    assert wait(again.links()) == wait(backend.links())
+
+
+def test_every_device_has_counters(backend: Backend) -> None:
+    run(backend, *MADE)
+    assert set(wait(backend.counters())) == set(wait(backend.links()))
