@@ -1,8 +1,8 @@
 """A small store of named values that outlives the process: an append-only file.
 
 Each change is one line: the key, a tab, the length of the value in bytes, a tab
-and the JSON of the value, nothing for a removal.  What ``put`` has written survives the death of the process, not the
-loss of power: neither do domains.
+and the JSON of the value, nothing for a removal.  What ``put`` has written
+survives the death of the process, not the loss of power: neither do domains.
 """
 
 import logging
