@@ -1,5 +1,6 @@
 """What a message's code is told about the call it answers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,8 @@ class Caller:
     """Where a call came from.
 
     ``unix`` callers are local root.  ``subtask_of`` and ``task_id`` come from
-    the query or the cookies of the request.
+    the query or the cookies of the request.  ``on_disconnect`` takes what to
+    do when the client leaves before its answer.
     """
 
     address: str = ""
@@ -26,6 +28,7 @@ class Caller:
     user_agent: str = ""
     subtask_of: Ref = NULL_REF
     task_id: Ref = NULL_REF
+    on_disconnect: Callable[[Callable[[], None]], None] | None = None
 
 
 @dataclass(slots=True, eq=False)

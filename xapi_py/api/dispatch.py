@@ -206,6 +206,8 @@ class Dispatcher:
         if implicit.is_coroutine(value):
             running: Deferred[Any] = Deferred.fromCoroutine(value)
             call.running = running
+            if entry.message.cls == "event" and call.caller.on_disconnect is not None:
+                call.caller.on_disconnect(running.cancel)  # nobody listens any more
             return Deferred.fromCoroutine(
                 self._finish(dialect, raw, call, entry, arguments, running)
             )

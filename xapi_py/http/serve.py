@@ -67,13 +67,15 @@ def caller_of(request: Request) -> Caller:
     peer = request.peer
     trusted = peer.kind == "unix" and peer.uid in (0, os.getuid())
     if "?" not in request.target and "cookie" not in request.headers:
-        return Caller(peer.address, trusted, request.headers.get("user-agent", ""))
+        agent = request.headers.get("user-agent", "")
+        return Caller(peer.address, trusted, agent, on_disconnect=request.on_disconnect)
     return Caller(
         peer.address,
         trusted,
         request.headers.get("user-agent", ""),
         subtask_of=Ref(request.subtask_of or NULL_REF),
         task_id=Ref(request.task_id or NULL_REF),
+        on_disconnect=request.on_disconnect,
     )
 
 

@@ -1,6 +1,7 @@
 """Calls as a client sees them: order of checks, errors, Async, unexpected failures."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from tests.unit.api.server import Refused, Server
 from xapi_py.api import registry
-from xapi_py.api.call import Call
+from xapi_py.api.call import Call, Caller
 from xapi_py.api.registry import Registration
 
 NOBODY = "OpaqueRef:00000000-0000-0000-0000-000000000001"
@@ -152,3 +153,14 @@ def test_event_from_waits_without_holding_others_up(server: Server, session: str
         network,
         "n",
     )
+
+
+def test_a_client_that_leaves_no_longer_waits_for_events(server: Server, session: str) -> None:
+    left: list[Callable[[], None]] = []
+    caller = Caller(on_disconnect=left.append)
+    token = server.call("event.from", session, ["network"], "", 0.0)["token"]
+    server.send("event.from", session, ["network"], token, 30.0, caller=caller)
+    (live,) = server.toolstack.sessions.all()
+    assert len(live.blocked) == 1
+    left[0]()
+    assert not live.blocked
