@@ -1,7 +1,7 @@
 """The storage daemon's RPC methods."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 from sm import errors
 from sm.attached_srs import AttachedSrs
@@ -20,18 +20,19 @@ Info = Mapping[str, object]
 Call = Callable[..., Awaitable[object]]
 
 _SPEC_MEMBERS = frozenset(f.name for f in fields(VdiSpec))
+_RECORD_MEMBERS = tuple(f.name for f in fields(Vdi))
 
 
 def wire(vdi: Vdi) -> dict[str, object]:
     """Give a VDI record as the RPC carries it."""
-    return asdict(vdi)
+    return {name: getattr(vdi, name) for name in _RECORD_MEMBERS}
 
 
 def spec_of(vdi_info: Info) -> VdiSpec:
     """Check what a caller says about a new VDI; members of a VDI record it ignores are dropped."""
     known = {k: v for k, v in vdi_info.items() if k in _SPEC_MEMBERS}
     if len(known) != len(vdi_info):
-        foreign = set(vdi_info) - {f.name for f in fields(Vdi)}
+        foreign = set(vdi_info).difference(_RECORD_MEMBERS)
         if foreign:
             raise TypeError(f"vdi_info: unexpected argument {sorted(foreign)[0]!r}")
     return VdiSpec(**known)  # type: ignore[arg-type]
