@@ -49,11 +49,13 @@ async def _console_path(
         raise err.VM_BAD_POWER_STATE(vm.ref, "running", vm.power_state.lower())
     protocol = console.protocol if console is not None else "rfb"
     gateway = toolstack.hosts.get(vm.resident_on)
-    stat: Any = await gateway.xenops.read("VM.stat", {"id": vm.uuid}, dbg="console")
-    for offered in stat["consoles"]:
-        if offered["protocol"] == protocol and offered["path"]:
-            return str(offered["path"])
-    raise HttpError(404, "the guest has no such console now")
+    opened: Any = await gateway.xenops.read(
+        "CONSOLE.open", {"id": vm.uuid, "protocol": protocol}, dbg="console"
+    )
+    path = opened.get("path")
+    if not path:
+        raise HttpError(404, "the guest has no such console now")
+    return str(path)
 
 
 def _named(toolstack: Toolstack, request: Request) -> tuple[Row | None, Row]:
