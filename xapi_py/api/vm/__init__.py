@@ -1,0 +1,3 @@
+"""Messages of class VM, one module per group of them."""
+
+__all__: list[str] = []
