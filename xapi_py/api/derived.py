@@ -1,10 +1,8 @@
 """Fields that follow from others: allowed_operations of all classes, VM.memory_overhead."""
 
-from xapi_py.base.names import Ref
 from xapi_py.datamodel.model import Model
 from xapi_py.db.database import Database
 from xapi_py.db.derived import Derived
-from xapi_py.db.transaction import Transaction
 from xapi_py.plan import memory
 from xapi_py.plan.operations.table import for_profile
 
@@ -41,17 +39,3 @@ def declare(db: Database, model: Model) -> None:
         if cls in db.tables
     ]
     db.derive(overhead, *allowed)
-
-
-def refresh(db: Database, tx: Transaction, cls: str, ref: Ref) -> None:
-    """Compute ``allowed_operations`` of one row anew, after a change no dependency reaches.
-
-    Those are ``touched_by`` of ``xapi_py.plan.operations.table``: rows that are
-    referenced one way only, such as the metrics of a VM.
-    """
-    row = db.find(cls, ref)
-    if row is None:
-        return
-    for derived in db.derived.fields:
-        if derived.cls == cls and derived.field == "allowed_operations":
-            tx.set(cls, ref, "allowed_operations", derived.compute(db, row))

@@ -1,6 +1,6 @@
 """The parts of one running server, as every message's code reaches them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xapi_py.base.names import Ref
@@ -10,6 +10,7 @@ from xapi_py.datamodel.model import Model
 from xapi_py.db.database import Database
 from xapi_py.event.events import Events
 from xapi_py.pool.gateway import Hosts
+from xapi_py.pool.reservations import Reservations
 from xapi_py.session.audit import AuditLog
 from xapi_py.session.login import Login
 from xapi_py.session.sessions import Sessions
@@ -52,3 +53,4 @@ class Toolstack:
     localhost: Ref
     """The host this process runs on."""
     pool: Ref
+    reservations: Reservations = field(default_factory=Reservations)

@@ -161,6 +161,15 @@ class Transaction(RowWrites):
         _, row = self._find(cls, ref)
         self._touch(row, CHANGED)
 
+    def recompute(self, cls: str, ref: str) -> None:
+        """Compute the derived fields of an object, and those that follow from it, anew.
+
+        For changes that no declared dependency reaches, such as those of an
+        object that is referenced one way only.
+        """
+        _, row = self._find(cls, ref)
+        self.changes.append((row, None, ()))
+
     # -- how -------------------------------------------------------------
 
     def write_row(self, row: Row, field: str, value: Any) -> None:

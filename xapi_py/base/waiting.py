@@ -1,0 +1,33 @@
+"""Waiting: for time, and for several things at once."""
+
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList
+
+from xapi_py.base.reactor import Clock
+
+T = TypeVar("T")
+
+
+async def sleep(clock: Clock, seconds: float) -> None:
+    """Wait; cancelling ends the wait at once."""
+    if seconds <= 0:
+        return
+    waiter: Deferred[None] = Deferred()
+    timer = clock.callLater(seconds, waiter.callback, None)
+    try:
+        await waiter
+    finally:
+        if timer.active():
+            timer.cancel()
+
+
+async def all_of(works: Iterable[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
+    """Run all side by side and wait for every one to end.
+
+    Gives results in order, the exception in place of a result that failed.
+    """
+    running = [Deferred.fromCoroutine(work) for work in works]
+    outcomes = await DeferredList(running, consumeErrors=True)
+    return [value if fine else value.value for fine, value in outcomes]  # type: ignore[attr-defined]
