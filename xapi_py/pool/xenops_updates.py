@@ -85,9 +85,13 @@ class XenopsUpdates:
                 retry_s = FIRST_RETRY_S
             except _TROUBLE as problem:
                 log.info("the domain daemon cannot be followed: %s", problem)
-                self._lost()
-                await sleep(self._clock, retry_s)
-                retry_s = min(2 * retry_s, LAST_RETRY_S)
+            except Exception:  # outermost: one bad report must not stop all others
+                log.exception("a report of the domain daemon cannot be used")
+            else:
+                continue
+            self._lost()
+            await sleep(self._clock, retry_s)
+            retry_s = min(2 * retry_s, LAST_RETRY_S)
 
     def _lost(self) -> None:
         self._epoch = ""

@@ -1,0 +1,76 @@
+"""Disks made and removed on behalf of VM operations, safe against a crash of the server.
+
+A disk that belongs to an unfinished operation carries ``PENDING`` in its
+other_config.  The transaction that completes the operation takes the mark
+away; marked disks that are found at start are destroyed.
+"""
+
+from collections.abc import Iterable
+
+from xapi_py.api.call import Call
+from xapi_py.api.registry import HANDLERS
+from xapi_py.base.errors import ApiError
+from xapi_py.base.names import NULL_REF, Ref
+from xapi_py.base.undo import Undo
+from xapi_py.datamodel import errors as err
+from xapi_py.db.database import Database
+from xapi_py.db.transaction import Transaction
+
+PENDING = "xapi-py-pending"
+
+
+async def _vdi(call: Call, name: str, *arguments: object) -> object:
+    registered = HANDLERS.get(name)
+    if registered is None:
+        raise err.NOT_IMPLEMENTED(name)
+    return await registered.handler(call, *arguments)
+
+
+def condemn(db: Database, tx: Transaction, vdis: Iterable[str], reason: str = "destroy") -> None:
+    """Mark disks for destruction, now or at the next start."""
+    for vdi in vdis:
+        if vdi not in ("", NULL_REF) and db.find("VDI", vdi) is not None:
+            tx.add_to_map("VDI", vdi, "other_config", PENDING, reason)
+
+
+def keep(tx: Transaction, vdis: Iterable[Ref]) -> None:
+    """Take the mark away: the disks have become part of something."""
+    for vdi in vdis:
+        tx.remove_from_map("VDI", vdi, "other_config", PENDING)
+
+
+async def destroy_condemned(call: Call, vdis: Iterable[str]) -> None:
+    """Destroy disks; what cannot be destroyed now stays marked for the next start."""
+    for vdi in vdis:
+        if call.db.find("VDI", vdi) is None:
+            continue
+        try:
+            await _vdi(call, "VDI.destroy", vdi)
+        except ApiError:
+            continue
+
+
+async def make(call: Call, undo: Undo, name: str, *arguments: object) -> Ref:
+    """Make a disk by a VDI message; it is pending, and destroyed when ``undo`` runs."""
+    vdi = Ref(str(await _vdi(call, name, *arguments)))
+    # Same turn as the record's own transaction: both become durable together.
+    with call.db.transaction() as tx:
+        condemn(call.db, tx, [vdi], call.method)
+    undo.push("destroy disk", lambda: destroy_condemned(call, [vdi]))
+    return vdi
+
+
+async def create(call: Call, undo: Undo, record: dict[str, object]) -> Ref:
+    """Make a new disk with the fields of ``record``; pending as by ``make``."""
+    full: dict[str, object] = {
+        "name_label": "",
+        "name_description": "",
+        "sharable": False,
+        "read_only": False,
+        "other_config": {},
+        "xenstore_data": {},
+        "sm_config": {},
+        "tags": (),
+        **record,
+    }
+    return await make(call, undo, "VDI.create", full)
