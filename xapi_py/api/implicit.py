@@ -244,18 +244,22 @@ def _destroy(model: Model, message: MessageDef) -> Handler:
     return destroy
 
 
-def constructor_fields(call: Call, cls: str, record: dict[str, Any]) -> dict[str, Any]:
+def constructor_fields(
+    call: Call, cls: str, record: dict[str, Any], *, references: bool = True
+) -> dict[str, Any]:
     """Check the struct given to ``create`` and give the fields to store.
 
     Dynamic members are left out.  Errors: INTERNAL_ERROR naming a required
-    member that is missing; HANDLE_INVALID for a reference to nothing.
+    member that is missing; with ``references`` HANDLE_INVALID for a reference
+    to nothing.
     """
     fields: dict[str, Any] = {}
     for field in call.model.classes[cls].fields.values():
         if field.qualifier == "dynamic" or field.internal:
             continue
         if field.name in record:
-            check_reference(call, field, record[field.name])
+            if references:
+                check_reference(call, field, record[field.name])
             fields[field.name] = record[field.name]
         elif field.required:
             raise err.INTERNAL_ERROR(f"{cls}.create: the member {field.name} is missing")

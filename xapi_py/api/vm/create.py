@@ -19,9 +19,9 @@ def create(call: Call, args: dict[str, Any]) -> Ref:
     """Make a VM; almost nothing is checked before it is started.
 
     ``power_state`` may be Suspended when its image is given.
-    Errors: VM_BAD_POWER_STATE, HANDLE_INVALID.
+    References may point at nothing.  Errors: VM_BAD_POWER_STATE.
     """
-    fields = constructor_fields(call, "VM", args)
+    fields = constructor_fields(call, "VM", args, references=False)
     state = fields.get("power_state", "Halted")
     suspended = state == "Suspended" and all(
         fields.get(name) not in (None, "", NULL_REF, {}) for name in _SUSPENDED_NEEDS

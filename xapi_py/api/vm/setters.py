@@ -187,12 +187,6 @@ def set_snapshot_schedule(call: Call, self: Ref, value: Ref) -> None:
     _store(call, self, snapshot_schedule=value)
 
 
-@message("VM.set_protection_policy")
-def set_protection_policy(call: Call, self: Ref, value: Ref) -> None:
-    """Refuse: protection policies are no more.  Errors: MESSAGE_REMOVED."""
-    raise err.MESSAGE_REMOVED()
-
-
 @message("VM.set_blocked_operations")
 def set_blocked_operations(call: Call, self: Ref, value: dict[str, str]) -> None:
     """Forbid operations, each with the text its callers get."""
