@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from xapi_py.api import derived, recovery
 from xapi_py.api.toolstack import Toolstack
 
 log = logging.getLogger(__name__)
@@ -18,12 +19,17 @@ HOUSEKEEPING_S = 30.0
 
 async def before_clients(toolstack: Toolstack) -> None:
     """Do what must be true before the first client is answered."""
+    derived.declare(toolstack.db, toolstack.model)
+    recovery.clear_marks(toolstack)
+    for gateway in toolstack.hosts.live():
+        await recovery.follow_domains(toolstack, gateway).synced()
 
 
 def after_clients(toolstack: Toolstack) -> None:
     """Start what goes on for the life of the process."""
     _every(toolstack, HOUSEKEEPING_S, lambda: housekeeping(toolstack))
     _enable_host(toolstack)
+    run("recovery", recovery.recover(toolstack))
 
 
 def housekeeping(toolstack: Toolstack) -> None:

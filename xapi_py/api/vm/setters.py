@@ -41,7 +41,9 @@ def set_is_a_template(call: Call, self: Ref, value: bool) -> None:
 @message("VM.set_is_default_template")
 def set_is_default_template(call: Call, vm: Ref, value: bool) -> None:
     """Mark a template as built in, or not; the key of old clients follows."""
-    config = {k: v for k, v in call.db.row("VM", vm).other_config.items() if k != "default_template"}
+    config = {
+        k: v for k, v in call.db.row("VM", vm).other_config.items() if k != "default_template"
+    }
     if value:
         config["default_template"] = "true"
     _store(call, vm, is_default_template=value, other_config=config)

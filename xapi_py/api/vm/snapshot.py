@@ -211,13 +211,12 @@ async def csvm(call: Call, vm: Ref) -> Ref:
     async def copy(undo: Undo, vdi: Ref) -> Ref:
         return await disks.make(call, undo, "VDI.clone", vdi, {})
 
-    async with operation(call, ("VM", vm, "csvm")):
-        async with Undo() as undo:
-            made = await copying.copy_disks(call, undo, row, copy)
-            image = await copy(undo, Ref(row.suspend_VDI))
-            name = f"{row.name_label}-cloned-suspended"
-            fields = snapshot.copy_fields(row, "clone", name, copying.fresh(call))
-            fields["power_state"] = "Suspended"
-            with call.db.transaction() as tx:
-                copies = copying.Copies(made, image)
-                return copying.create_vm(call, tx, row, fields, copies, keep_macs=False)
+    async with operation(call, ("VM", vm, "csvm")), Undo() as undo:
+        made = await copying.copy_disks(call, undo, row, copy)
+        image = await copy(undo, Ref(row.suspend_VDI))
+        name = f"{row.name_label}-cloned-suspended"
+        fields = snapshot.copy_fields(row, "clone", name, copying.fresh(call))
+        fields["power_state"] = "Suspended"
+        with call.db.transaction() as tx:
+            copies = copying.Copies(made, image)
+            return copying.create_vm(call, tx, row, fields, copies, keep_macs=False)
