@@ -29,6 +29,7 @@ from xapi_py.db.database import Database
 from xapi_py.db.engines.sqlite import SqliteEngine
 from xapi_py.event.events import Events
 from xapi_py.http.serve import Endpoints, serve
+from xapi_py.pool import role
 from xapi_py.pool.gateway import Daemon, HostGateway, Hosts
 from xapi_py.session.accounts import authenticator, directory
 from xapi_py.session.audit import AuditLog
@@ -153,6 +154,7 @@ def assemble(
         audit=AuditLog(settings.state / "log", described.name),
         localhost=localhost,
         pool=pool,
+        role=role.read(settings.state / "pool.conf"),
     )
 
 

@@ -21,6 +21,7 @@ from xapi_py.base.errors import ApiError
 from xapi_py.base.names import new_uuid
 from xapi_py.datamodel import errors as err
 from xapi_py.datamodel.model import MessageDef, RefOf, String, Type
+from xapi_py.pool.role import refusal
 from xapi_py.session import rbac
 from xapi_py.session.sessions import Session
 from xapi_py.task.tasks import cancelled
@@ -135,6 +136,7 @@ class Dispatcher:
             self._check_count(entry, method, raw.params)
             raise ApiError("Fault", f"No async mode for this operation (rpc: {method})")
         self._check_count(entry, method, raw.params)
+        self._check_role(entry, caller)
         session = self._session(dialect, entry, raw.params)
         arguments = self._arguments(dialect, entry, raw.params)
         call = Call(self._toolstack, session, method, caller)
@@ -162,6 +164,12 @@ class Dispatcher:
         elif received == entry.mandatory:
             return
         raise err.MESSAGE_PARAMETER_COUNT_MISMATCH(method, entry.mandatory, received)
+
+    def _check_role(self, entry: Entry, caller: Caller) -> None:
+        """Send clients of a member to its master; local root may stay."""
+        problem = refusal(self._toolstack.role, entry.message.wire_name)
+        if problem is not None and not caller.unix:
+            raise problem
 
     def _session(self, dialect: Dialect, entry: Entry, params: list[Any]) -> Session:
         if not entry.message.needs_session:

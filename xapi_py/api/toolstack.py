@@ -11,6 +11,7 @@ from xapi_py.db.database import Database
 from xapi_py.event.events import Events
 from xapi_py.pool.gateway import Hosts
 from xapi_py.pool.reservations import Reservations
+from xapi_py.pool.role import Master, Role
 from xapi_py.session.audit import AuditLog
 from xapi_py.session.login import Login
 from xapi_py.session.sessions import Sessions
@@ -54,3 +55,4 @@ class Toolstack:
     """The host this process runs on."""
     pool: Ref
     reservations: Reservations = field(default_factory=Reservations)
+    role: Role = Master()

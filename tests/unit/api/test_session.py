@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 
 from tests.unit.api.server import PASSWORD, Refused, Server, directory_user
 from xapi_py.api.call import Caller
+from xapi_py.pool.role import Member
 from xapi_py.session.sessions import INACTIVE_LIFETIME_S, SESSIONS_PER_NAME
 
 ROLES = ("pool-admin", "pool-operator", "vm-power-admin", "vm-admin", "vm-operator", "read-only")
@@ -140,3 +141,13 @@ def test_every_call_with_effects_is_in_the_audit_log(server: Server) -> None:
     assert any("'OK'" in line and "'subject.create'" in line for line in lines)
     assert not any(session in line for line in lines)
     assert not any("correct horse" in line for line in lines)
+
+
+def test_a_member_names_its_master_before_it_looks_at_the_password(server: Server) -> None:
+    server.toolstack.role = Member("10.0.0.1")
+    assert refusal(server, "session.login_with_password", "root", "wrong", "1", "x") == [
+        "HOST_IS_SLAVE",
+        "10.0.0.1",
+    ]
+    local = server.call("session.slave_local_login", "a/b/c")
+    server.call("session.local_logout", local)
