@@ -1,0 +1,3 @@
+"""Messages of class SR."""
+
+__all__: list[str] = []

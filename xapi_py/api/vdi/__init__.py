@@ -1,0 +1,3 @@
+"""Messages of class VDI."""
+
+__all__: list[str] = []

@@ -1,0 +1,102 @@
+"""Copying and moving the data of disks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from xapi_py.api.call import Call
+from xapi_py.api.operations import Claim
+from xapi_py.api.registry import message
+from xapi_py.api.storage_calls import hosts_of, on_host, storage_operation
+from xapi_py.base.names import NULL_REF, Ref, new_uuid
+from xapi_py.datamodel import errors as err
+from xapi_py.db.row import Row
+from xapi_py.pool.storage_records import expecting, put_vdi
+
+_NOTHING = ("", NULL_REF)
+
+
+@message("VDI.copy")
+async def copy(call: Call, vdi: Ref, sr: Ref, base_vdi: Ref, into_vdi: Ref) -> Ref:
+    """Copy a disk's data to a new disk on ``sr``, or over ``into_vdi``; gives the target.
+
+    ``base_vdi`` only saves work and must exist if it is given.  Errors: HANDLE_INVALID,
+    VDI_READONLY, VDI_TOO_SMALL, those of the disk's and the SR's operations.
+    """
+    call.db.row("VDI", vdi)
+    if base_vdi not in _NOTHING:
+        call.db.row("VDI", base_vdi)
+    if into_vdi in _NOTHING:
+        return await copy_to_sr(call, vdi, sr)
+    return await _copy_into(call, call.db.row("VDI", vdi), call.db.row("VDI", into_vdi))
+
+
+async def copy_to_sr(call: Call, vdi: Ref, sr: Ref, operation: str = "copy") -> Ref:
+    """Copy a disk's data to a new disk.  Errors: as ``copy``."""
+    row, target = call.db.row("VDI", vdi), call.db.row("SR", sr)
+    host = common_host(call, call.db.row("SR", row.SR), target)
+    source_claim: Claim = ("VDI", vdi, operation)
+    async with storage_operation(call, ("SR", sr, "vdi_create"), source_claim):
+        call.allow_cancel()
+        uuid = new_uuid()
+        with expecting(uuid):
+            made = await _copy(call, host, row, target, {"vdi_info": _info_of(row, uuid)})
+        fresh = {
+            "other_config": row.other_config,
+            "tags": row.tags,
+            "xenstore_data": row.xenstore_data,
+            "allow_caching": row.allow_caching,
+        }
+        with call.db.transaction() as tx:
+            return put_vdi(call.db, tx, call.db.row("SR", sr), made, fresh)
+
+
+def _info_of(row: Row, uuid: str) -> dict[str, object]:
+    return {
+        "uuid": uuid,
+        "name_label": row.name_label,
+        "name_description": row.name_description,
+        "type": row.type,
+        "virtual_size": row.virtual_size,
+        "sharable": row.sharable,
+        "read_only": row.read_only,
+    }
+
+
+async def _copy_into(call: Call, row: Row, into: Row) -> Ref:
+    if into.read_only:
+        raise err.VDI_READONLY(into.ref)
+    if into.virtual_size < row.virtual_size:
+        raise err.VDI_TOO_SMALL(into.ref, row.virtual_size)
+    target = call.db.row("SR", into.SR)
+    host = common_host(call, call.db.row("SR", row.SR), target)
+    async with storage_operation(call, ("VDI", row.ref, "copy"), ("VDI", into.ref, "copy")):
+        call.allow_cancel()
+        made = await _copy(call, host, row, target, {"dest_vdi": into.uuid})
+        if call.db.find("VDI", into.ref) is not None:
+            with call.db.transaction() as tx:
+                put_vdi(call.db, tx, target, made)
+    return into.ref
+
+
+async def _copy(
+    call: Call, host: Ref, row: Row, target: Row, more: Mapping[str, object]
+) -> Any:
+    source = call.db.row("SR", row.SR)
+    params = {"sr": source.uuid, "vdi": row.uuid, "dest_sr": target.uuid, **more}
+    return await on_host(call, host, "VDI.copy", params, sr=target.ref, vdi=row.ref)
+
+
+def common_host(call: Call, source: Row, target: Row) -> Ref:
+    """Choose a host that has both SRs plugged, one that holds the target's lead first.
+
+    Errors: SR_HAS_NO_PBDS of an SR that is plugged nowhere; SR_NOT_ATTACHED
+    when no host reaches both.
+    """
+    readers, writers = hosts_of(call, source), hosts_of(call, target)
+    for sr, hosts in ((source, readers), (target, writers)):
+        if not hosts:
+            raise err.SR_HAS_NO_PBDS(sr.ref)
+    for host in writers:
+        if host in readers:
+            return host
+    raise err.SR_NOT_ATTACHED(source.ref)
