@@ -31,3 +31,18 @@ async def all_of(works: Iterable[Coroutine[Any, Any, T]]) -> list[T | BaseExcept
     running = [Deferred.fromCoroutine(work) for work in works]
     outcomes = await DeferredList(running, consumeErrors=True)
     return [value if fine else value.value for fine, value in outcomes]  # type: ignore[attr-defined]
+
+
+async def at_most(clock: Clock, seconds: float, work: "Deferred[Any]") -> None:
+    """Wait for something that goes on by itself, but not longer than ``seconds``."""
+    waiter: Deferred[None] = Deferred()
+    timer = clock.callLater(seconds, waiter.callback, None)
+
+    def ended(result: Any) -> Any:
+        if timer.active():
+            timer.cancel()
+            waiter.callback(None)
+        return result
+
+    work.addBoth(ended)
+    await waiter

@@ -136,9 +136,7 @@ def remove_vdi(db: Database, tx: Transaction, vdi: Row) -> None:
     tx.delete("VDI", vdi.ref)
 
 
-def put_scan(
-    db: Database, sr: Ref, stat: Record, records: Iterable[Record], since: int
-) -> None:
+def put_scan(db: Database, sr: Ref, stat: Record, records: Iterable[Record], since: int) -> None:
     """Bring all disks of an SR in step with a complete list of them.
 
     ``since`` is the database's generation when the list was asked for: rows
@@ -184,5 +182,6 @@ def put_changes(
                 put_vdi(db, tx, row, record, batch=vdis)
                 continue
             known = find_uuid(db, "VDI", uuid)
-            if known is not None and db.row("VDI", known).SR == ref:
-                remove_vdi(db, tx, db.row("VDI", known))
+            vdi = None if known is None else db.row("VDI", known)
+            if vdi is not None and vdi.SR == row.ref:
+                remove_vdi(db, tx, vdi)

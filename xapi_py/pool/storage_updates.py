@@ -78,17 +78,28 @@ class StorageUpdates(Following):
                 await self._scan(sr)
                 return
             stat = await self._read("SR.stat", sr=sr)
-            found = await all_of(self._vdi(sr, vdi) for vdi in vdis)
+            records = await self._records(sr, vdis)
         except RpcError as problem:
             if problem.name != "Sr_not_attached":
                 log.warning("SR %s cannot be read: %s", sr, problem)
             return
-        records: dict[str, Record | None] = {}
-        for vdi, record in zip(vdis, found, strict=True):
-            if isinstance(record, BaseException):
-                raise record
-            records[vdi] = record
         put_changes(self._db, sr, stat, records)
+
+    async def _records(self, sr: str, wanted: set[str]) -> dict[str, Record | None]:
+        """Read disks, and hidden parents that came with them and are not announced."""
+        records: dict[str, Record | None] = {}
+        while wanted:
+            found = await all_of(self._vdi(sr, vdi) for vdi in wanted)
+            for vdi, record in zip(wanted, found, strict=True):
+                if isinstance(record, BaseException):
+                    raise record
+                records[vdi] = record
+            parents = {r["parent"] for r in records.values() if r is not None and r["parent"]}
+            wanted = {p for p in parents if p not in records and not self._known(p)}
+        return records
+
+    def _known(self, vdi: str) -> bool:
+        return find_uuid(self._db, "VDI", vdi) is not None
 
     async def _vdi(self, sr: str, vdi: str) -> Record | None:
         try:

@@ -10,19 +10,30 @@ from twisted.python.failure import Failure
 
 from xapi_py.api import derived, recovery
 from xapi_py.api.toolstack import Toolstack
+from xapi_py.base.waiting import at_most
+from xapi_py.start import storage
 
 log = logging.getLogger(__name__)
+
+STORAGE_WAIT_S = 10.0
+"""How long clients wait for SRs that are slow to be plugged at the start."""
 
 HOUSEKEEPING_S = 30.0
 """Period of the pass over tasks, sessions and messages.  Source: brief POOL 7.2."""
 
 
 async def before_clients(toolstack: Toolstack) -> None:
-    """Do what must be true before the first client is answered."""
+    """Do what must be true before the first client is answered.
+
+    Slow storage is waited for only for a while.
+    """
     derived.declare(toolstack.db, toolstack.model)
     recovery.clear_marks(toolstack)
     for gateway in toolstack.hosts.live():
         await recovery.follow_domains(toolstack, gateway).synced()
+    if not toolstack.settings.bare:
+        await storage.prepare(toolstack)
+        await at_most(toolstack.clock, STORAGE_WAIT_S, run("storage", storage.bring_up(toolstack)))
 
 
 def after_clients(toolstack: Toolstack) -> None:

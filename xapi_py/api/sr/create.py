@@ -119,9 +119,7 @@ def _parameters(call: Call, sr: Ref, wanted: Wanted) -> dict[str, object]:
     }
 
 
-def _stored_config(
-    call: Call, given: Mapping[str, str], made: Mapping[str, str]
-) -> dict[str, str]:
+def _stored_config(call: Call, given: Mapping[str, str], made: Mapping[str, str]) -> dict[str, str]:
     """Give what a driver wants kept, with the caller's secrets in place of clear text."""
     clear = in_clear(call.db, given)
     return {**given, **{k: v for k, v in made.items() if clear.get(k) != v}}

@@ -88,4 +88,3 @@ def _check_no_cache(call: Call, sr: Ref) -> None:
     for host in call.db.rows("host"):
         if host.local_cache_sr == sr:
             raise err.SR_IS_CACHE_SR(host.ref)
-

@@ -78,9 +78,7 @@ async def _copy_into(call: Call, row: Row, into: Row) -> Ref:
     return into.ref
 
 
-async def _copy(
-    call: Call, host: Ref, row: Row, target: Row, more: Mapping[str, object]
-) -> Any:
+async def _copy(call: Call, host: Ref, row: Row, target: Row, more: Mapping[str, object]) -> Any:
     source = call.db.row("SR", row.SR)
     params = {"sr": source.uuid, "vdi": row.uuid, "dest_sr": target.uuid, **more}
     return await on_host(call, host, "VDI.copy", params, sr=target.ref, vdi=row.ref)

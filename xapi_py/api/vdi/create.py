@@ -160,7 +160,8 @@ async def introduce(
 @message("VDI.pool_introduce")
 def pool_introduce(call: Call, *arguments: Any) -> Ref:
     """Make the record of a disk, nothing else; for a host's own use."""
-    return db_introduce(call, *arguments)
+    introduced: Ref = db_introduce(call, *arguments)
+    return introduced
 
 
 @message("VDI.db_introduce")

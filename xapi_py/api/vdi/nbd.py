@@ -59,4 +59,3 @@ def _certificate(call: Call, host: Ref) -> str:
             if 0 <= start < end:
                 return text[start:] if end < 0 else text[start : text.find("\n", end) + 1]
     return ""
-
