@@ -77,7 +77,7 @@ def software_version(
 
 def capabilities(facts: HostFacts) -> tuple[str, ...]:
     """Give host.capabilities, the words of the hypervisor."""
-    return tuple(facts.hypervisor.get("capabilities", "").split())
+    return tuple(facts.hypervisor.get("caps", "").split())
 
 
 def cpu_info(facts: HostFacts, profile: str) -> dict[str, str]:

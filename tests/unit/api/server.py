@@ -34,7 +34,7 @@ FACTS = HostFacts(
     memory_free=30 << 30,
     control_domain_memory=2 << 30,
     cpu={"cpu_count": "4", "socket_count": "1", "vendor": "GenuineIntel", "speed": "2500"},
-    hypervisor={"version": "4.17", "capabilities": "xen-3.0-x86_64 hvm-3.0-x86_64"},
+    hypervisor={"version": "4.17", "caps": "xen-3.0-x86_64 hvm-3.0-x86_64"},
     chipset={"iommu": "true"},
 )
 ME = HostIdentity(
