@@ -28,24 +28,29 @@ async def shielded(work: Coroutine[Any, Any, T]) -> T:
     Gives the result of ``work`` when nobody cancelled; raises CancelledError
     after its end when somebody did and it succeeded.
     """
-    running = Deferred.fromCoroutine(work)
+    # The outcome is kept aside: a Deferred whose callbacks are running, as it
+    # is while it wakes us, cannot be awaited.
+    outcome: list[Any] = []
+    waiter: Deferred[None] | None = None
+
+    def ended(result: object) -> None:
+        outcome.append(result)
+        if waiter is not None and not waiter.called:
+            waiter.callback(None)
+
+    Deferred.fromCoroutine(work).addBoth(ended)
     cancelled: CancelledError | None = None
-    while not running.called:
-        waiter: Deferred[None] = Deferred()
-
-        def wake(result: object, waiter: "Deferred[None]" = waiter) -> object:
-            if not waiter.called:
-                waiter.callback(None)
-            return result
-
-        running.addBoth(wake)
+    while not outcome:
+        waiter = Deferred()
         try:
             await waiter
         except CancelledError as error:
             cancelled = error
-    result = await running
+    if isinstance(outcome[0], Failure):
+        outcome[0].raiseException()
     if cancelled is not None:
         raise cancelled
+    result: T = outcome[0]
     return result
 
 

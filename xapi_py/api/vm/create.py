@@ -35,7 +35,8 @@ def create(call: Call, args: dict[str, Any]) -> Ref:
     fields["other_config"] = {"mac_seed": new_uuid(), **fields["other_config"]}
     with call.db.transaction() as tx:
         metrics = tx.create("VM_metrics", {})
-        return tx.create("VM", {**fields, "domid": -1, "metrics": metrics})
+        none = {"domid": -1, "snapshot_of": NULL_REF, "parent": NULL_REF}
+        return tx.create("VM", {**fields, **none, "metrics": metrics})
 
 
 @message("VM.destroy")

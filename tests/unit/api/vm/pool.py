@@ -16,13 +16,13 @@ from tests.unit.api.server import Refused, Server
 from xapi_py.api import derived, recovery, registry
 from xapi_py.api.call import Call
 from xapi_py.api.registry import Registration
+from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF, Ref, new_uuid
 from xapi_py.base.reactor import Clock
 from xapi_py.base.rpc.errors import RpcUnreachable
 from xapi_py.base.rpc.server import CallContext
 from xapi_py.base.rpc.updates import UpdateFeed
 from xapi_py.base.simulator_config import HostConfig
-from xapi_py.datamodel import errors as err
 from xapi_py.pool.gateway import Daemon, HostGateway
 from xapi_py.pool.xenops_updates import XenopsUpdates
 from xenops.backends.simulator.backend import SimulatorBackend
@@ -247,7 +247,7 @@ class Storage:
     def _check(self, name: str) -> None:
         if self.fail == name:
             self.fail = ""
-            raise err.SR_BACKEND_FAILURE_44("", "no space", "")
+            raise ApiError("SR_BACKEND_FAILURE_44", "", "no space", "")
 
     async def create(self, call: Call, record: dict[str, Any]) -> Ref:
         self._check("create")

@@ -1,0 +1,83 @@
+"""What a server finds after it was killed, and puts right."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from twisted.internet.defer import ensureDeferred
+
+from tests.unit.api.vm.pool import Pool, Storage, make_vdi, storage
+from xapi_py.api import recovery
+from xapi_py.api.vm import disks
+
+
+@pytest.fixture
+def vdis() -> Iterator[Storage]:
+    with storage() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def pool(tmp_path: Path, vdis: Storage) -> Pool:
+    return Pool(tmp_path)
+
+
+def recover(pool: Pool) -> None:
+    running = ensureDeferred(recovery.recover(pool.toolstack))
+    pool.run_for(1)
+    assert running.called
+
+
+def test_disks_of_unfinished_operations_are_destroyed(pool: Pool) -> None:
+    sr = pool.sr()
+    with pool.db.transaction() as tx:
+        kept = make_vdi(tx, {"SR": sr})
+        lost = make_vdi(tx, {"SR": sr, "other_config": {disks.PENDING: "VM.clone"}})
+    recover(pool)
+    assert pool.db.find("VDI", kept) is not None and pool.db.find("VDI", lost) is None
+
+
+def test_image_of_a_suspend_that_did_not_happen_goes(pool: Pool) -> None:
+    sr = pool.sr()
+    vm = pool.running()
+    with pool.db.transaction() as tx:
+        image = make_vdi(tx, {"SR": sr, "type": "suspend"})
+        tx.set("VM", vm, "suspend_VDI", image)
+    recover(pool)
+    assert pool.row(vm).suspend_VDI == "OpaqueRef:NULL" and pool.db.find("VDI", image) is None
+    assert pool.row(vm).power_state == "Running"
+
+
+def test_suspend_that_completed_without_us_is_taken_over(pool: Pool) -> None:
+    sr = pool.sr()
+    vm = pool.running()
+    row = pool.row(vm)
+    with pool.db.transaction() as tx:
+        image = make_vdi(tx, {"SR": sr, "type": "suspend", "other_config": {disks.PENDING: "x"}})
+        tx.set("VM", vm, "suspend_VDI", image)
+    daemon = pool.toolstack.hosts.get(pool.host_ref).xenops
+    disk = {"sr": "s", "vdi": image}
+    ensureDeferred(daemon.call("VM.suspend", {"id": row.uuid, "disk": disk}))
+    pool.run_for(2)
+    recover(pool)
+    assert (row.power_state, row.suspend_VDI) == ("Suspended", image)
+    assert row.last_booted_record and pool.db.find("VDI", image) is not None
+    pool.do("VM.resume", vm, False, False)
+    assert pool.row(vm).power_state == "Running"
+
+
+def test_promises_of_an_earlier_life_are_cleared(pool: Pool) -> None:
+    vm = pool.vm()
+    with pool.db.transaction() as tx:
+        tx.set("VM", vm, "scheduled_to_be_resident_on", pool.host_ref)
+    recovery.clear_marks(pool.toolstack)
+    assert pool.row(vm).scheduled_to_be_resident_on == "OpaqueRef:NULL"
+
+
+def test_vm_that_started_while_the_server_was_away_is_found_running(pool: Pool) -> None:
+    vm = pool.running()
+    pool.updates.stop()
+    with pool.db.transaction() as tx:
+        tx.update("VM", vm, power_state="Halted", resident_on="OpaqueRef:NULL", domid=-1)
+    pool.updates = pool.follow()
+    assert pool.row(vm).power_state == "Running" and pool.row(vm).domid > 0
