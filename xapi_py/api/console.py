@@ -19,5 +19,4 @@ def create(call: Call, args: dict[str, Any]) -> Ref:
 @message("console.destroy")
 def destroy(call: Call, self: Ref) -> None:
     """Refuse, as real servers do.  Errors: NOT_IMPLEMENTED."""
-    call.db.row("console", self)
     raise err.NOT_IMPLEMENTED("Console.destroy")

@@ -341,6 +341,8 @@ def choose_host(
             continue
         if any(h.ref == vm.affinity for h in fit):
             return str(vm.affinity)
+        if len(fit) == 1:
+            return str(fit[0].ref)
         weights = [float(memory.free_bytes(view, h, scheduled(h.ref), vm.ref)) for h in fit]
         if coordinator_bias(view) and len(fit) > 1:
             master = next(iter(view.rows("pool"))).master

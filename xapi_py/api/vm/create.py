@@ -18,16 +18,17 @@ _SUSPENDED_NEEDS = ("suspend_VDI", "last_booted_record", "last_boot_CPU_flags")
 def create(call: Call, args: dict[str, Any]) -> Ref:
     """Make a VM; almost nothing is checked before it is started.
 
-    ``power_state`` may be Suspended when its image is given.
-    References may point at nothing.  Errors: VM_BAD_POWER_STATE.
+    ``power_state`` may be Suspended when its image is given; any other counts as
+    Halted.  References may point at nothing.  Errors: VM_BAD_POWER_STATE.
     """
     fields = constructor_fields(call, "VM", args, references=False)
     state = fields.get("power_state", "Halted")
     suspended = state == "Suspended" and all(
         fields.get(name) not in (None, "", NULL_REF, {}) for name in _SUSPENDED_NEEDS
     )
-    if state != "Halted" and not suspended:
-        raise err.VM_BAD_POWER_STATE(Ref(f"OpaqueRef:{new_uuid()}"), "halted", state.lower())
+    if state == "Suspended" and not suspended:
+        raise err.VM_BAD_POWER_STATE(Ref(f"OpaqueRef:{new_uuid()}"), "halted", "suspended")
+    fields["power_state"] = "Suspended" if suspended else "Halted"
     if fields.get("domain_type", "unspecified") == "unspecified":
         fields["domain_type"] = boot.domain_type_of_policy(fields["HVM_boot_policy"])
     else:

@@ -40,10 +40,8 @@ def create_new_blob(call: Call, vm: Ref, name: str, mime_type: str, public: bool
         blob = tx.create(
             "blob",
             {
-                "name_label": name,
                 "mime_type": mime_type or "application/octet-stream",
                 "public": public,
-                "last_updated": call.now(),
             },
         )
         tx.add_to_map("VM", vm, "blobs", name, blob)
