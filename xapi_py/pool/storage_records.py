@@ -183,5 +183,5 @@ def put_changes(
                 continue
             known = find_uuid(db, "VDI", uuid)
             vdi = None if known is None else db.row("VDI", known)
-            if vdi is not None and vdi.SR == row.ref:
+            if vdi is not None and row.ref == vdi.SR:
                 remove_vdi(db, tx, vdi)

@@ -146,7 +146,7 @@ def test_revert_brings_disks_names_and_settings_back(pool: Pool) -> None:
     assert (row.name_label, row.VCPUs_max, row.power_state) == ("before", 2, "Halted")
     assert (row.is_a_template, row.is_a_snapshot, row.parent) == (False, False, snapshot)
     (vbd,) = row.VBDs
-    assert pool.db.row("VBD", vbd).VDI != vdi and pool.db.find("VDI", vdi) is None
+    assert vdi != pool.db.row("VBD", vbd).VDI and pool.db.find("VDI", vdi) is None
     assert pending(pool) == []
     pool.do("VM.start", vm, False, False)
 
