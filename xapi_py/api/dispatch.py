@@ -20,7 +20,8 @@ from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import new_uuid
 from xapi_py.datamodel import errors as err
-from xapi_py.datamodel.model import MessageDef, RefOf, String, Type
+from xapi_py.datamodel.model import REQUIRED, MessageDef, RefOf, String, Type
+from xapi_py.datamodel.profiles import load_model
 from xapi_py.pool.role import refusal
 from xapi_py.session import rbac
 from xapi_py.session.sessions import Session
@@ -116,7 +117,7 @@ class Dispatcher:
             message=message,
             run=run,
             types=tuple(p.type for p in message.params),
-            defaults=tuple(p.default for p in message.params),
+            defaults=(*(p.default for p in message.params), *newer_defaults(message)),
             mandatory=message.mandatory,
             any_count=message.mandatory < len(message.params),
             permission=message.wire_name.lower(),
@@ -180,8 +181,7 @@ class Dispatcher:
         given = params[1:] if entry.message.needs_session else params
         types = entry.types
         values = [dialect.decode(raw, t, self._model) for raw, t in zip(given, types, strict=False)]
-        if len(values) < len(types):
-            values.extend(entry.defaults[len(values) :])
+        values.extend(entry.defaults[len(values) :])
         return values
 
     def _authorise(self, call: Call, entry: Entry, arguments: list[Any]) -> None:
@@ -323,6 +323,18 @@ class Dispatcher:
             shown,
             allowed=allowed,
         )
+
+
+def newer_defaults(message: MessageDef) -> tuple[Any, ...]:
+    """Give values for the parameters a message has only in a newer profile.
+
+    Code is written once, for all parameters a message ever had.
+    """
+    newest = load_model("newest").messages.get(message.wire_name)
+    if newest is None:
+        return ()
+    newer = newest.params[len(message.params) :]
+    return tuple(p.default for p in newer if p.default is not REQUIRED)
 
 
 def api_error(method: str, failure: Failure) -> ApiError:

@@ -3,7 +3,6 @@
 from xapi_py.api.call import Call
 from xapi_py.api.registry import message
 from xapi_py.base.names import Ref
-from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.session.rbac import denial
 
@@ -55,13 +54,6 @@ def set_error_info(call: Call, self: Ref, value: tuple[str, ...]) -> None:
     _set(call, self, "error_info", value)
 
 
-@message("task.set_resident_on")
-def set_resident_on(call: Call, self: Ref, value: Ref) -> None:
-    """Set the host of a task the client completes itself."""
-    call.db.row("host", value)
-    _set(call, self, "resident_on", value)
-
-
 def _set(call: Call, task: Ref, field: str, value: object) -> None:
     call.db.row("task", task)
     with call.db.transaction() as tx:
@@ -76,6 +68,3 @@ def _check_owner(call: Call, row: Row, permission: str) -> None:
     owner = call.db.find("session", row.session)
     if owner is None or owner.auth_user_sid != session.subject_sid:
         raise denial(call.model, permission)
-
-
-__all__ = ["cancel", "create", "destroy", "err"]

@@ -1,17 +1,24 @@
 """Messages of class VTPM.  What a vTPM remembers is kept as a secret."""
 
+from typing import Any
+
 from xapi_py.api.call import Call
 from xapi_py.api.operations import check
 from xapi_py.api.registry import message
-from xapi_py.base.names import Ref
+from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.datamodel import errors as err
 
 MOST_PER_VM = 1
 
 
 @message("VTPM.create")
-def create(call: Call, vM: Ref, is_unique: bool) -> Ref:  # noqa: N803
-    """Give a halted VM a vTPM.  Errors: VTPM_MAX_AMOUNT_REACHED."""
+def create(call: Call, vM: Ref | dict[str, Any], is_unique: bool = False) -> Ref:  # noqa: N803
+    """Give a halted VM a vTPM.  Errors: VTPM_MAX_AMOUNT_REACHED.
+
+    In 7.1 the only parameter is a record that names the VM.
+    """
+    if isinstance(vM, dict):
+        vM = Ref(vM.get("VM", NULL_REF))  # noqa: N806
     row = call.db.row("VM", vM)
     check(call, ("VM", vM, "create_vtpm"))
     if len(row.VTPMs) >= MOST_PER_VM:
