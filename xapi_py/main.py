@@ -35,10 +35,11 @@ from xapi_py.session.accounts import authenticator, directory
 from xapi_py.session.audit import AuditLog
 from xapi_py.session.login import Login
 from xapi_py.session.sessions import Sessions
-from xapi_py.start import background, first_boot, local_records, restore
+from xapi_py.start import background, first_boot, local_records
 from xapi_py.start.local_records import HostIdentity
 from xapi_py.start.start import host_facts, kept_identity
 from xapi_py.task.tasks import Tasks
+from xapi_py.transfer import restore
 
 log = logging.getLogger(__name__)
 

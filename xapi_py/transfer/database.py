@@ -12,7 +12,7 @@ from xapi_py.db.xml_database import export_database
 from xapi_py.http.entry_points import entry_point
 from xapi_py.http.messages import HttpError, Request, Response, StreamingResponse
 from xapi_py.session.sessions import Session
-from xapi_py.start import restore
+from xapi_py.transfer import restore
 
 MAX_UPLOAD_BYTES = 512 * 1024 * 1024
 RESTART_S = 0.2
