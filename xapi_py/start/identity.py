@@ -150,6 +150,5 @@ def host_license_params(profile: str, product_version: str) -> dict[str, str]:
         "sku_type": "xapi-py",
         "sku_marketing_name": "xapi-py",
         "version": product_version,
-        "grace": "no",
         "license_type": "xapi-py",
     }

@@ -39,7 +39,7 @@ async def migrate_send(
     vdi_map: dict[Ref, Ref],
     vif_map: dict[Ref, Ref],
     options: dict[str, str],
-    vgpu_map: dict[Ref, Ref],
+    vgpu_map: dict[Ref, Ref] | None = None,
     vdi_format_map: dict[Ref, str] | None = None,
 ) -> Ref:
     """Check a migration with storage.  Errors: the state's, then NOT_IMPLEMENTED."""
@@ -56,7 +56,7 @@ async def assert_can_migrate(
     vdi_map: dict[Ref, Ref],
     vif_map: dict[Ref, Ref],
     options: dict[str, str],
-    vgpu_map: dict[Ref, Ref],
+    vgpu_map: dict[Ref, Ref] | None = None,
 ) -> None:
     """Tell by the error why ``VM.migrate_send`` would fail."""
     check(call, ("VM", vm, "migrate_send"))

@@ -19,7 +19,7 @@ from xapi_py.plan import events_text, snapshot
 
 
 @message("VM.snapshot")
-async def snapshot_vm(call: Call, vm: Ref, new_name: str, ignore_vdis: tuple[Ref, ...]) -> Ref:
+async def snapshot_vm(call: Call, vm: Ref, new_name: str, ignore_vdis: tuple[Ref, ...] = ()) -> Ref:
     """Snapshot the disks and the record; ``ignore_vdis`` are left out."""
     row = call.db.row("VM", vm)
     async with operation(call, ("VM", vm, "snapshot")):
