@@ -39,6 +39,7 @@ from xapi_py.start import background, first_boot, local_records
 from xapi_py.start.local_records import HostIdentity
 from xapi_py.start.start import host_facts, kept_identity
 from xapi_py.task.tasks import Tasks
+from xapi_py.transfer import restore
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ async def start(options: Options, reactor: Any) -> Toolstack:
     kept = kept_identity(options.state, described.uuid)
     model = load_model(options.profile)  # type: ignore[arg-type]
     registry.load_all()
+    await restore.apply_upload(options.state, reactor)
     db = Database(load_model("all"), SqliteEngine(options.state / "state.sqlite", reactor), reactor)
     gc.collect()
     gc.freeze()
@@ -155,6 +157,7 @@ def assemble(
         localhost=localhost,
         pool=pool,
         role=role.read(settings.state / "pool.conf"),
+        restart=reactor.stop,
     )
 
 

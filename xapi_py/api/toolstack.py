@@ -1,5 +1,6 @@
 """The parts of one running server, as every message's code reaches them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,3 +57,5 @@ class Toolstack:
     pool: Ref
     reservations: Reservations = field(default_factory=Reservations)
     role: Role = Master()
+    restart: Callable[[], None] = lambda: None
+    """Ends this process so that its supervisor starts it again."""
