@@ -132,7 +132,7 @@ def vbd_record(view: View, vm: Row, vbd: Row) -> dict[str, Value]:
     vdi = None if vbd.empty or vbd.VDI == NULL_REF else view.find("VDI", vbd.VDI)
     if vdi is not None:
         sr = view.row("SR", vdi.SR)
-        backend = {"sr": sr.uuid, "vdi": vdi.location or vdi.uuid}
+        backend = {"sr": sr.uuid, "vdi": vdi.uuid}
     qos: dict[str, str] = {}
     if vbd.qos_algorithm_type == "ionice":
         qos = {"type": "ionice", **vbd.qos_algorithm_params}

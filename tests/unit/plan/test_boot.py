@@ -81,7 +81,7 @@ def test_disks_come_writable_first_and_empty_drives_only_for_hvm() -> None:
     view.add("VBD", **common, userdevice="0", type="Disk", mode="RW", VDI=vdi.ref)
     vbds = build(view, vm)["vbds"]
     assert [v["device"] for v in vbds] == ["xvda", "xvdd"]
-    assert vbds[0]["backend"] == {"sr": sr.uuid, "vdi": "loc"}
+    assert vbds[0]["backend"] == {"sr": sr.uuid, "vdi": vdi.uuid}
     assert vbds[1]["backend"] is None
     vm.domain_type = "pv"
     assert [v["device"] for v in build(view, vm)["vbds"]] == ["xvda"]

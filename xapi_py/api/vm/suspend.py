@@ -89,7 +89,7 @@ def disk_of(call: Call, vdi: Ref) -> dict[str, str]:
     row = call.db.find("VDI", vdi)
     if row is None:
         raise err.HANDLE_INVALID("VDI", vdi)
-    return {"sr": call.db.row("SR", row.SR).uuid, "vdi": row.location or row.uuid}
+    return {"sr": call.db.row("SR", row.SR).uuid, "vdi": row.uuid}
 
 
 @message("VM.resume")

@@ -69,7 +69,7 @@ class XenopsSection:
     faults: tuple[FaultConfig, ...] = ()
     guest: GuestConfig = GuestConfig()
     guests: Mapping[str, GuestConfig] = field(default_factory=dict)
-    storage: Literal["none", "daemon"] = "none"
+    storage: Literal["none", "daemon"] = "daemon"
 
 
 @dataclass(frozen=True, slots=True)
