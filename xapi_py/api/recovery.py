@@ -35,6 +35,7 @@ def clear_marks(toolstack: Toolstack) -> None:
             for row in db.rows(cls):
                 if row.reserved:
                     tx.set(cls, row.ref, "reserved", False)
+    toolstack.reservations.bind(db)
 
 
 async def recover(toolstack: Toolstack) -> None:

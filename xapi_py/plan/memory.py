@@ -4,7 +4,6 @@ Fields are bytes; the model counts MiB and pages of 4096 bytes.  "Used" amounts
 round up, "free" ones down.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xapi_py.base.errors import ApiError
@@ -182,29 +181,23 @@ def guest_capacity_bytes(view: View, host: Row) -> int:
     return int(total - host.memory_overhead)
 
 
-def promised_bytes(view: View, host: Row, scheduled: Iterable[str], skip: str = NULL_REF) -> int:
-    """Add up what is promised to VMs resident on or scheduled to the host.
+def promise_of(vm: Row) -> int:
+    """Give what a VM on a host counts with: dynamic_min and its stored overhead."""
+    return int(vm.memory_dynamic_min + vm.memory_overhead)
 
-    ``scheduled`` are the VMs with scheduled_to_be_resident_on = this host (the
-    caller keeps that index); ``skip`` is a VM to leave out.  Each counts with
-    dynamic_min and its stored overhead.  Cost: those VMs only.
+
+def promised_bytes(view: View, host: Row, skip: str = NULL_REF) -> int:
+    """Add up what is promised to VMs resident on the host; ``skip`` is left out.
+
+    Cost: those VMs.  Servers keep an index that also counts VMs about to start.
     """
-    total = 0
-    counted = set()
-    for ref in (*host.resident_VMs, *scheduled):
-        if ref == skip or ref in counted:
-            continue
-        counted.add(ref)
-        vm = view.find("VM", ref)
-        if vm is not None:
-            total += vm.memory_dynamic_min + vm.memory_overhead
-    return total
+    found = (view.find("VM", ref) for ref in host.resident_VMs if ref != skip)
+    return sum(promise_of(vm) for vm in found if vm is not None)
 
 
-def free_bytes(view: View, host: Row, scheduled: Iterable[str] = (), skip: str = NULL_REF) -> int:
+def free_bytes(view: View, host: Row, skip: str = NULL_REF) -> int:
     """Give the memory a host can promise to another VM, never below zero."""
-    free = guest_capacity_bytes(view, host) - promised_bytes(view, host, scheduled, skip)
-    return max(0, free)
+    return max(0, guest_capacity_bytes(view, host) - promised_bytes(view, host, skip))
 
 
 def maximum_static_max(row: Row, total_bytes: int, approximate: bool) -> int:

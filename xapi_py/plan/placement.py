@@ -13,8 +13,8 @@ from xapi_py.plan import memory
 from xapi_py.plan.operations.host import is_live
 from xapi_py.plan.operations.vm import booleanish, is_hvm
 
-Scheduled = Callable[[str], Iterable[str]]
-"""Gives the VMs with scheduled_to_be_resident_on = that host; kept by the caller."""
+Free = Callable[[View, Row, str], int]
+"""Gives the bytes a host can promise to a VM (the last argument) that may be on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,6 @@ class Checks:
 
 START = Checks()
 POSSIBLE = Checks(cpu=False)
-
-
-def nobody_scheduled(host: str) -> tuple[str, ...]:
-    """Stand for "no start is under way"."""
-    return ()
 
 
 def sr_reachable(view: View, sr_ref: str, host_ref: str) -> bool:
@@ -227,15 +222,13 @@ def host_cpus(host: Row) -> int:
     return int(text) if text.isdecimal() else len(host.host_CPUs)
 
 
-def _capacity_error(
-    view: View, vm: Row, host: Row, scheduled: Scheduled, checks: Checks
-) -> ApiError | None:
+def _capacity_error(view: View, vm: Row, host: Row, free: Free, checks: Checks) -> ApiError | None:
     hvm = memory.domain_type_of(vm) != "pv"
     if hvm and not any("hvm" in word for word in host.capabilities):
         return err.VM_HVM_REQUIRED(vm.ref)
     if checks.memory:
         needed = memory.required_bytes(vm)
-        available = memory.free_bytes(view, host, scheduled(host.ref), vm.ref)
+        available = free(view, host, vm.ref)
         if needed > available:
             return err.HOST_NOT_ENOUGH_FREE_MEMORY(str(needed), str(available))
     cpus = host_cpus(host)
@@ -253,7 +246,7 @@ def boot_error(
     view: View,
     vm: Row,
     host: Row,
-    scheduled: Scheduled = nobody_scheduled,
+    free: Free = memory.free_bytes,
     checks: Checks = START,
 ) -> ApiError | None:
     """Give the first reason why the VM cannot run on the host, or None.
@@ -269,37 +262,33 @@ def boot_error(
     return (
         found
         or _device_error(view, vm, host, checks)
-        or _capacity_error(view, vm, host, scheduled, checks)
+        or _capacity_error(view, vm, host, free, checks)
     )
 
 
 def assert_can_boot_here(
-    view: View, vm: Row, host: Row, scheduled: Scheduled = nobody_scheduled, checks: Checks = START
+    view: View, vm: Row, host: Row, free: Free = memory.free_bytes, checks: Checks = START
 ) -> None:
     """Raise what ``boot_error`` finds."""
-    error = boot_error(view, vm, host, scheduled, checks)
+    error = boot_error(view, vm, host, free, checks)
     if error is not None:
         raise error
 
 
 def possible_hosts(
-    view: View, vm: Row, scheduled: Scheduled = nobody_scheduled, checks: Checks = POSSIBLE
+    view: View, vm: Row, free: Free = memory.free_bytes, checks: Checks = POSSIBLE
 ) -> tuple[str, ...]:
     """List the hosts where the VM could run; cost is hosts times their VMs."""
     return tuple(
-        host.ref
-        for host in view.rows("host")
-        if boot_error(view, vm, host, scheduled, checks) is None
+        host.ref for host in view.rows("host") if boot_error(view, vm, host, free, checks) is None
     )
 
 
-def reasons(
-    view: View, vm: Row, scheduled: Scheduled = nobody_scheduled
-) -> dict[str, tuple[str, ...]]:
+def reasons(view: View, vm: Row, free: Free = memory.free_bytes) -> dict[str, tuple[str, ...]]:
     """Map each host to the error description against it, () where none."""
     found: dict[str, tuple[str, ...]] = {}
     for host in view.rows("host"):
-        error = boot_error(view, vm, host, scheduled)
+        error = boot_error(view, vm, host, free)
         found[host.ref] = () if error is None else tuple(error.description)
     return found
 
@@ -324,7 +313,7 @@ def choose_host(
     view: View,
     vm: Row,
     point: float,
-    scheduled: Scheduled = nobody_scheduled,
+    free: Free = memory.free_bytes,
     checks: Checks = START,
 ) -> str:
     """Choose the host of a start: its affinity if that works, else by free memory.
@@ -336,14 +325,14 @@ def choose_host(
     relaxed = Checks(checks.cpu, checks.storage, False, checks.pcpus, checks.local_migration)
     hosts = [h for h in view.rows("host") if "evacuate" not in h.current_operations.values()]
     for attempt in (checks, relaxed):
-        fit = [h for h in hosts if boot_error(view, vm, h, scheduled, attempt) is None]
+        fit = [h for h in hosts if boot_error(view, vm, h, free, attempt) is None]
         if not fit:
             continue
         if any(h.ref == vm.affinity for h in fit):
             return str(vm.affinity)
         if len(fit) == 1:
             return str(fit[0].ref)
-        weights = [float(memory.free_bytes(view, h, scheduled(h.ref), vm.ref)) for h in fit]
+        weights = [float(free(view, h, vm.ref)) for h in fit]
         if coordinator_bias(view) and len(fit) > 1:
             master = next(iter(view.rows("pool"))).master
             weights = [w / 4 if h.ref == master else w for h, w in zip(fit, weights, strict=True)]

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from xapi_py.api import derived, recovery
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.waiting import at_most
+from xapi_py.pool.metadata_push import MetadataPush
 from xapi_py.start import storage
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ def after_clients(toolstack: Toolstack) -> None:
     """Start what goes on for the life of the process."""
     _every(toolstack, HOUSEKEEPING_S, lambda: housekeeping(toolstack))
     _enable_host(toolstack)
+    MetadataPush(toolstack.db, toolstack.hosts)
     run("recovery", recovery.recover(toolstack))
 
 

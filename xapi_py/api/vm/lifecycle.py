@@ -33,8 +33,8 @@ async def start(call: Call, vm: Ref, start_paused: bool, force: bool) -> None:
     """
     check(call, ("VM", vm, "start"))
     row = call.db.row("VM", vm)
-    scheduled = call.toolstack.reservations.scheduled
-    host = placement.choose_host(call.db, row, _random.random(), scheduled)
+    free = call.toolstack.reservations.free_bytes
+    host = placement.choose_host(call.db, row, _random.random(), free)
     await _start(call, row, Ref(host), "start", start_paused)
 
 
@@ -44,8 +44,8 @@ async def start_on(call: Call, vm: Ref, host: Ref, start_paused: bool, force: bo
     row = call.db.row("VM", vm)
     place = call.db.row("host", host)
     check(call, ("VM", vm, "start_on"))
-    scheduled = call.toolstack.reservations.scheduled
-    placement.assert_can_boot_here(call.db, row, place, scheduled)
+    free = call.toolstack.reservations.free_bytes
+    placement.assert_can_boot_here(call.db, row, place, free)
     await _start(call, row, host, "start_on", start_paused)
 
 

@@ -18,8 +18,8 @@ async def pool_migrate(call: Call, vm: Ref, host: Ref, options: dict[str, str]) 
     check(call, ("VM", vm, "pool_migrate"))
     place = call.db.row("host", host)
     checks = placement.Checks(local_migration=row.resident_on == host)
-    scheduled = call.toolstack.reservations.scheduled
-    placement.assert_can_boot_here(call.db, row, place, scheduled, checks)
+    free = call.toolstack.reservations.free_bytes
+    placement.assert_can_boot_here(call.db, row, place, free, checks)
     raise err.NOT_IMPLEMENTED("VM.pool_migrate")
 
 

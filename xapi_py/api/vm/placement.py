@@ -13,14 +13,14 @@ def assert_can_boot_here(call: Call, self: Ref, host: Ref) -> None:
     """Tell by the error why the VM cannot run on the host; see ``plan.placement``."""
     row = call.db.row("VM", self)
     place = call.db.row("host", host)
-    placement.assert_can_boot_here(call.db, row, place, call.toolstack.reservations.scheduled)
+    placement.assert_can_boot_here(call.db, row, place, call.toolstack.reservations.free_bytes)
 
 
 @message("VM.get_possible_hosts")
 def get_possible_hosts(call: Call, vm: Ref) -> tuple[str, ...]:
     """List the hosts on which the VM could run now."""
     row = call.db.row("VM", vm)
-    return placement.possible_hosts(call.db, row, call.toolstack.reservations.scheduled)
+    return placement.possible_hosts(call.db, row, call.toolstack.reservations.free_bytes)
 
 
 @message("VM.retrieve_wlb_recommendations")

@@ -97,9 +97,9 @@ async def resume(call: Call, vm: Ref, start_paused: bool, force: bool) -> None:
     """Resume on the best host.  Errors: as ``VM.start``."""
     row = call.db.row("VM", vm)
     check(call, ("VM", vm, "resume"))
-    scheduled = call.toolstack.reservations.scheduled
+    free = call.toolstack.reservations.free_bytes
     checks = placement.Checks(cpu=not force)
-    host = placement.choose_host(call.db, row, _random.random(), scheduled, checks)
+    host = placement.choose_host(call.db, row, _random.random(), free, checks)
     await _resume(call, row, Ref(host), "resume", start_paused)
 
 
@@ -109,9 +109,9 @@ async def resume_on(call: Call, vm: Ref, host: Ref, start_paused: bool, force: b
     row = call.db.row("VM", vm)
     place = call.db.row("host", host)
     check(call, ("VM", vm, "resume_on"))
-    scheduled = call.toolstack.reservations.scheduled
+    free = call.toolstack.reservations.free_bytes
     checks = placement.Checks(cpu=not force)
-    placement.assert_can_boot_here(call.db, row, place, scheduled, checks)
+    placement.assert_can_boot_here(call.db, row, place, free, checks)
     await _resume(call, row, host, "resume_on", start_paused)
 
 

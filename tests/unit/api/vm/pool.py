@@ -24,6 +24,7 @@ from xapi_py.base.rpc.server import CallContext
 from xapi_py.base.rpc.updates import UpdateFeed
 from xapi_py.base.simulator_config import HostConfig
 from xapi_py.pool.gateway import Daemon, HostGateway
+from xapi_py.pool.metadata_push import MetadataPush
 from xapi_py.pool.xenops_updates import XenopsUpdates
 from xenops.backends.simulator.backend import SimulatorBackend
 from xenops.backends.simulator.config import SimulatorSettings, XenopsSection
@@ -111,6 +112,8 @@ class Pool(Server):
         nobody = Daemon(InProcess({}))
         self.toolstack.hosts.add(HostGateway(self.host_ref, daemon, nobody, nobody))
         derived.declare(self.db, self.toolstack.model)
+        recovery.clear_marks(self.toolstack)
+        MetadataPush(self.db, self.toolstack.hosts)
         with self.db.transaction() as tx:
             tx.set("host", self.host_ref, "enabled", True)
         self.updates = self.follow()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.api.vm.pool import Pool, vif_record
+from tests.unit.api.vm.pool import Pool, Refused, vif_record
 from xenops.backends.simulator.config import GuestConfig, XenopsSection
 
 
@@ -185,3 +185,29 @@ def test_no_host_is_left_when_the_only_one_is_disabled(pool: Pool) -> None:
     assert pool.refusal("VM.start_on", vm, pool.host_ref, False, False) == [
         "HOST_DISABLED", pool.host_ref
     ]  # fmt: skip
+
+
+def test_settings_changed_while_running_apply_at_the_guests_own_reboot(pool: Pool) -> None:
+    vm = pool.running()
+    pool.do("VM.set_actions_after_crash", vm, "destroy")
+    pool.run_for(130)
+    pool.do_guest(vm, "crash")
+    assert pool.row(vm).power_state == "Halted"
+
+
+def test_starts_at_once_do_not_promise_memory_twice(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, memory_mib=4096)
+    with pool.db.transaction() as tx:
+        metrics = pool.db.row("host", pool.host_ref).metrics
+        tx.set("host_metrics", metrics, "memory_total", 6 << 30)
+        domain = pool.db.row("host", pool.host_ref).control_domain
+        tx.set("VM", domain, "memory_dynamic_min", 1 << 30)
+    size = {f"memory_{limit}": str(3 << 30) for limit in ("static_max", "dynamic_max")}
+    vms = [pool.vm(memory_dynamic_min=str(3 << 30), **size) for _ in range(2)]
+    answers = [
+        pool.send("VM.start_on", pool.session, vm, pool.host_ref, False, False) for vm in vms
+    ]
+    pool.run_for(2)
+    assert pool.value_of(answers[0]) == ""
+    with pytest.raises(Refused, match="HOST_NOT_ENOUGH_FREE_MEMORY"):
+        pool.value_of(answers[1])
