@@ -196,7 +196,7 @@ def test_settings_changed_while_running_apply_at_the_guests_own_reboot(pool: Poo
 
 
 def test_starts_at_once_do_not_promise_memory_twice(tmp_path: Path) -> None:
-    pool = Pool(tmp_path, memory_mib=4096)
+    pool = Pool(tmp_path)
     with pool.db.transaction() as tx:
         metrics = pool.db.row("host", pool.host_ref).metrics
         tx.set("host_metrics", metrics, "memory_total", 6 << 30)
