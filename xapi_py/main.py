@@ -31,6 +31,7 @@ from xapi_py.event.events import Events
 from xapi_py.http.serve import Endpoints, serve
 from xapi_py.pool import role
 from xapi_py.pool.gateway import Daemon, HostGateway, Hosts
+from xapi_py.pool.programs import ReactorPrograms
 from xapi_py.session.accounts import authenticator, directory
 from xapi_py.session.audit import AuditLog
 from xapi_py.session.login import Login
@@ -157,6 +158,7 @@ def assemble(
         localhost=localhost,
         pool=pool,
         role=role.read(settings.state / "pool.conf"),
+        programs=ReactorPrograms(reactor),
         restart=reactor.stop,
     )
 

@@ -37,7 +37,7 @@ async def get_group_membership(call: Call, subject_identifier: str) -> tuple[str
 
 
 def _directory(call: Call) -> Directory:
-    directory = call.toolstack.login.directory
+    directory = call.toolstack.login.enabled_directory()
     if directory is None:
         raise err.AUTH_IS_DISABLED()
     return directory

@@ -70,10 +70,23 @@ def _encode_records(dialect: Dialect, model: Model, rows: Sequence[Row]) -> list
 
 
 def _unimplemented(message: MessageDef) -> Handler:
+    """Make the refusal of a message without code.
+
+    What a call names is looked up first, so that a wrong reference gets the
+    answer it always will: a host that cannot be asked, then the others.
+    """
     code = ERROR_OF.get(message.wire_name, "NOT_IMPLEMENTED")
     params = (message.wire_name,) if code == "NOT_IMPLEMENTED" else ()
+    named = [(n, p.type.cls) for n, p in enumerate(message.params) if isinstance(p.type, RefOf)]
+    hosts = [n for n, cls in named if cls == "host"]
+    others = [(n, cls) for n, cls in named if cls != "host"]
 
-    def refuse(call: Call, *arguments: object) -> None:
+    def refuse(call: Call, *arguments: Any) -> None:
+        for n in hosts:
+            if call.db.find("host", arguments[n]) is None:
+                raise err.HOST_OFFLINE(arguments[n])
+        for n, cls in others:
+            call.db.row(cls, arguments[n])
         raise ApiError(code, *params)
 
     return refuse

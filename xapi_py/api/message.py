@@ -93,8 +93,14 @@ def get_by_uuid(call: Call, uuid: str) -> Ref:
 
 @message("message.get")
 def get(call: Call, cls: str, obj_uuid: str, since: int) -> dict[Ref, Row]:
-    """Give the alerts about one object since a moment.  Errors: UUID_INVALID."""
-    _check_object(call, cls, obj_uuid)
+    """Give the alerts about one object since a moment.
+
+    Errors: UUID_INVALID without parameters.  Source: facts/traces, misc-012.
+    """
+    try:
+        _check_object(call, cls, obj_uuid)
+    except ApiError as problem:
+        raise ApiError(problem.code) from problem
     return {
         row.ref: row
         for row in reversed(call.db.rows("message"))

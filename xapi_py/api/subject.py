@@ -14,8 +14,11 @@ from xapi_py.session.rbac import permissions_of_roles
 def create(call: Call, record: dict[str, Any]) -> Ref:
     """Let a user or group log in, with no role yet.
 
-    Errors: SUBJECT_ALREADY_EXISTS for an identifier that has a subject.
+    Errors: AUTH_IS_DISABLED without a directory; SUBJECT_ALREADY_EXISTS for an
+    identifier that has a subject.
     """
+    if call.toolstack.login.enabled_directory() is None:
+        raise err.AUTH_IS_DISABLED()
     fields = constructor_fields(call, "subject", record)
     identifier = fields.get("subject_identifier", "")
     if any(row.subject_identifier == identifier for row in call.db.rows("subject")):
@@ -27,8 +30,8 @@ def create(call: Call, record: dict[str, Any]) -> Ref:
 @message("subject.add_to_roles")
 def add_to_roles(call: Call, self: Ref, role: Ref) -> None:
     """Give a subject a role.  Errors: ROLE_NOT_FOUND, ROLE_ALREADY_EXISTS."""
-    row = call.db.row("subject", self)
     _check_role(call, role)
+    row = call.db.row("subject", self)
     if role in row.roles:
         raise err.ROLE_ALREADY_EXISTS()
     with call.db.transaction() as tx:

@@ -3,8 +3,11 @@
 from xapi_py.api.call import Call
 from xapi_py.api.registry import message
 from xapi_py.base.names import Ref
-from xapi_py.db.row import Row
+from xapi_py.datamodel import errors as err
 from xapi_py.session.rbac import denial
+
+ANY_TASK = "task.destroy/any"
+"""The permission to touch tasks of other users."""
 
 
 @message("task.create")
@@ -16,7 +19,8 @@ def create(call: Call, label: str, description: str) -> Ref:
 @message("task.destroy")
 def destroy(call: Call, self: Ref) -> None:
     """Remove a task record.  Errors: RBAC_PERMISSION_DENIED for another user's."""
-    _check_owner(call, call.db.row("task", self), "task.destroy/any")
+    _check_owner(call, self)
+    call.db.row("task", self)
     call.toolstack.tasks.destroy(self)
 
 
@@ -26,7 +30,8 @@ def cancel(call: Call, task: Ref) -> None:
 
     A task that cannot be cancelled goes on; that is no error.
     """
-    _check_owner(call, call.db.row("task", task), "task.cancel/any")
+    _check_owner(call, task)
+    call.db.row("task", task)
     call.toolstack.tasks.cancel(task)
 
 
@@ -54,17 +59,51 @@ def set_error_info(call: Call, self: Ref, value: tuple[str, ...]) -> None:
     _set(call, self, "error_info", value)
 
 
+@message("task.set_other_config")
+def set_other_config(call: Call, self: Ref, value: dict[str, str]) -> None:
+    """Replace a task's free map.  Errors: RBAC_PERMISSION_DENIED."""
+    _check_owner(call, self)
+    _set(call, self, "other_config", value)
+
+
+@message("task.add_to_other_config")
+def add_to_other_config(call: Call, self: Ref, key: str, value: str) -> None:
+    """Add a key to a task's free map.
+
+    Errors: RBAC_PERMISSION_DENIED, MAP_DUPLICATE_KEY.
+    """
+    _check_owner(call, self)
+    if key in call.db.row("task", self).other_config:
+        raise err.MAP_DUPLICATE_KEY("task", "other_config", self, key)
+    with call.db.transaction() as tx:
+        tx.add_to_map("task", self, "other_config", key, value)
+
+
+@message("task.remove_from_other_config")
+def remove_from_other_config(call: Call, self: Ref, key: str) -> None:
+    """Drop a key of a task's free map.  Errors: RBAC_PERMISSION_DENIED."""
+    _check_owner(call, self)
+    call.db.row("task", self)
+    with call.db.transaction() as tx:
+        tx.remove_from_map("task", self, "other_config", key)
+
+
 def _set(call: Call, task: Ref, field: str, value: object) -> None:
     call.db.row("task", task)
     with call.db.transaction() as tx:
         tx.set("task", task, field, value)
 
 
-def _check_owner(call: Call, row: Row, permission: str) -> None:
-    """Let a user touch the tasks of sessions of the same user, others need a permission."""
+def _check_owner(call: Call, task: Ref) -> None:
+    """Let users touch tasks of their own sessions; others need ``task.destroy/any``.
+
+    The permission is asked before the task is looked for.  Errors:
+    RBAC_PERMISSION_DENIED.  Source: facts/traces, rbac-180 to -182.
+    """
     session = call.session
-    if session.superuser or permission in session.permissions:
+    if session.superuser or ANY_TASK in session.permissions:
         return
-    owner = call.db.find("session", row.session)
+    row = call.db.find("task", task)
+    owner = None if row is None else call.db.find("session", row.session)
     if owner is None or owner.auth_user_sid != session.subject_sid:
-        raise denial(call.model, permission)
+        raise denial(call.model, ANY_TASK)

@@ -11,6 +11,7 @@ from xapi_py.datamodel.model import Model
 from xapi_py.db.database import Database
 from xapi_py.event.events import Events
 from xapi_py.pool.gateway import Hosts
+from xapi_py.pool.programs import NoPrograms, Programs
 from xapi_py.pool.reservations import Reservations
 from xapi_py.pool.role import Master, Role
 from xapi_py.session.audit import AuditLog
@@ -59,3 +60,4 @@ class Toolstack:
     role: Role = Master()
     restart: Callable[[], None] = lambda: None
     """Ends this process so that its supervisor starts it again."""
+    programs: Programs = field(default_factory=NoPrograms)

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import NoReturn
 
 from twisted.internet.defer import Deferred
 
@@ -47,10 +48,16 @@ class Login:
         try:
             await self.local.check(user, password)
         except LoginRefused as refused:
-            if self.directory is None:
-                await self._refuse(user, refused)
-            return await self._directory_login(user, password, originator, refused)
+            directory = self.enabled_directory()
+            if directory is None:
+                return await self._refuse(user, refused)
+            return await self._directory_login(directory, user, password, originator)
         return self.sessions.add(user, originator=originator, superuser=True)
+
+    def enabled_directory(self) -> Directory | None:
+        """Give the directory if a host of the pool has joined it."""
+        joined = any(row.external_auth_type != "" for row in self.db.rows("host"))
+        return self.directory if joined else None
 
     async def check_superuser(self, user: str, password: str) -> None:
         """Return if the pair is the local superuser's.
@@ -62,7 +69,7 @@ class Login:
         except LoginRefused as refused:
             await self._refuse(user, refused)
 
-    async def _refuse(self, user: str, refused: LoginRefused) -> None:
+    async def _refuse(self, user: str, refused: LoginRefused) -> NoReturn:
         log.info("login of %r refused: %s", user, refused)
         delay: Deferred[None] = Deferred()
         self.clock.callLater(FAILURE_DELAY_S, delay.callback, None)
@@ -70,14 +77,12 @@ class Login:
         raise err.SESSION_AUTHENTICATION_FAILED(user, str(refused))
 
     async def _directory_login(
-        self, user: str, password: str, originator: str, refused: LoginRefused
+        self, directory: Directory, user: str, password: str, originator: str
     ) -> Session:
-        assert self.directory is not None
         try:
-            known = await self.directory.authenticate(user, password)
-        except LoginRefused as second:
-            await self._refuse(user, second)
-            raise AssertionError("unreachable") from refused
+            known = await directory.authenticate(user, password)
+        except LoginRefused as refused:
+            await self._refuse(user, refused)
         subject, roles = self._subject_of(known)
         if subject is None:
             raise err.SESSION_AUTHORIZATION_FAILED(

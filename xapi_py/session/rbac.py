@@ -13,14 +13,16 @@ from xapi_py.datamodel import errors as err
 from xapi_py.datamodel.model import MessageDef, Model
 
 NO_ROLES: frozenset[str] = frozenset()
-ALL_ROLES_BY_POWER = (
-    "pool-admin",
-    "pool-operator",
+ROLES_AS_LISTED = (
     "vm-power-admin",
     "vm-admin",
     "vm-operator",
+    "client-cert",
+    "pool-admin",
+    "pool-operator",
     "read-only",
 )
+"""The order in which a denial names roles.  Source: facts/traces, group rbac."""
 
 
 @lru_cache(maxsize=64)
@@ -43,7 +45,7 @@ def permission_of_key(message: MessageDef, key: str) -> str | None:
 def denial(model: Model, permission: str) -> ApiError:
     """Make the error for a missing permission, naming the roles that hold it."""
     holders = model.permissions.get(permission, NO_ROLES)
-    listed = ", ".join(r for r in ALL_ROLES_BY_POWER if r in holders)
+    listed = ", ".join(r for r in ROLES_AS_LISTED if r in holders)
     return err.RBAC_PERMISSION_DENIED(
         permission, f"No permission in user session. (Roles with this permission: {listed})"
     )

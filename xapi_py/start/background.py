@@ -13,6 +13,7 @@ from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.waiting import at_most
 from xapi_py.pool.metadata_push import MetadataPush
 from xapi_py.start import storage
+from xapi_py.start import certificates
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ async def before_clients(toolstack: Toolstack) -> None:
 
 def after_clients(toolstack: Toolstack) -> None:
     """Start what goes on for the life of the process."""
+    certificates.record(toolstack)
     _every(toolstack, HOUSEKEEPING_S, lambda: housekeeping(toolstack))
     _enable_host(toolstack)
     MetadataPush(toolstack.db, toolstack.hosts)

@@ -12,7 +12,7 @@ from xapi_py.datamodel.permission_rows import permission_ref, permission_uuid
 from xapi_py.datamodel.templates import builtin
 from xapi_py.db.database import Database
 from xapi_py.db.transaction import Transaction
-from xapi_py.start.identity import pool_cpu_info
+from xapi_py.plan.cpu_levelling import pool_cpu_info
 
 
 def ensure(db: Database, model: Model, host: Ref, *, bare: bool = False) -> Ref:

@@ -1,6 +1,7 @@
 """Smaller questions about a VM's record, its devices, blobs and recovery."""
 
 from xapi_py.api.call import Call
+from xapi_py.api.new_blob import named_blob
 from xapi_py.api.operations import check
 from xapi_py.api.registry import message
 from xapi_py.base.names import Ref
@@ -33,19 +34,7 @@ def get_boot_record(call: Call, self: Ref) -> Row:
 @message("VM.create_new_blob")
 def create_new_blob(call: Call, vm: Ref, name: str, mime_type: str, public: bool) -> Ref:
     """Make an empty blob of the VM.  Errors: MAP_DUPLICATE_KEY."""
-    row = call.db.row("VM", vm)
-    if name in row.blobs:
-        raise err.MAP_DUPLICATE_KEY("VM", "blobs", vm, name)
-    with call.db.transaction() as tx:
-        blob = tx.create(
-            "blob",
-            {
-                "mime_type": mime_type or "application/octet-stream",
-                "public": public,
-            },
-        )
-        tx.add_to_map("VM", vm, "blobs", name, blob)
-    return blob
+    return named_blob(call, "VM", vm, name, mime_type, public)
 
 
 @message("VM.get_SRs_required_for_recovery")
