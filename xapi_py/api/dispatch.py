@@ -1,8 +1,9 @@
 """From a parsed call to the bytes of its answer.
 
 Order of checks, as real clients can see it: the method exists, the number of
-parameters, the session, the types, the permission, then the message's own
-code.  Source: facts/traces, groups params and session.
+parameters, the session, the types, the members of a record to create, the
+permission (of an Async call: inside its task), then the message's own code.
+Source: facts/traces, groups params, session and rbac.
 """
 
 import logging
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 _STRING = String()
 _TASK_REF = RefOf("task")
 _ASYNC_PREFIXES = ("Async.", "InternalAsync.")
+_EXTENSION = "host.call_extension"
+"""What it takes to try a method that may be an extension.  Source: facts/traces, rbac-193."""
 _NOBODY = Session(ref=implicit.NULL, user_name="")
 
 Chunks = list[bytes]
@@ -131,7 +134,7 @@ class Dispatcher:
             if method.startswith(prefix):
                 method, is_async = method[len(prefix) :], True
         entry = self.entry(method)
-        if entry is None or (is_async and method not in self._model.messages):
+        if entry is None:
             return self._unknown(dialect, raw, method)
         if is_async and not entry.message.is_async:
             self._check_count(entry, method, raw.params)
@@ -140,10 +143,12 @@ class Dispatcher:
         self._check_role(entry, caller)
         session = self._session(dialect, entry, raw.params)
         arguments = self._arguments(dialect, entry, raw.params)
+        if entry.message.implicit == "create":
+            implicit.check_members(self._model, entry.message.cls, arguments[-1])
         call = Call(self._toolstack, session, method, caller)
-        self._authorise(call, entry, arguments)
         if is_async:
             return self._run_async(dialect, raw, call, entry, arguments)
+        self._authorise(call, entry, arguments)
         return self._run(dialect, raw, call, entry, arguments)
 
     def _unknown(self, dialect: Dialect, raw: RawCall, method: str) -> Chunks:
@@ -154,7 +159,11 @@ class Dispatcher:
         if raw.method.startswith("system.isAlive:") and raw.params:
             return dialect.success([dialect.text(str(raw.params[0]))], raw.id)
         if raw.params:
-            self._toolstack.sessions.get(dialect.decode(raw.params[0], _STRING, self._model))
+            session = self._toolstack.sessions.get(
+                dialect.decode(raw.params[0], _STRING, self._model)
+            )
+            if not session.superuser and _EXTENSION not in session.permissions:
+                raise err.RBAC_PERMISSION_DENIED(_EXTENSION, "no session in context")
         raise err.MESSAGE_METHOD_UNKNOWN(method)
 
     def _check_count(self, entry: Entry, method: str, params: list[Any]) -> None:
@@ -277,8 +286,11 @@ class Dispatcher:
     ) -> None:
         tasks = self._toolstack.tasks
         problem: ApiError | None = None
+        authorised = False
         try:
             await start
+            self._authorise(call, entry, arguments)
+            authorised = True
             value = entry.run(call, *arguments)
             if implicit.is_coroutine(value):
                 value = await value
@@ -295,7 +307,7 @@ class Dispatcher:
         if problem is not None:
             params = self._model.error_params(problem.code, problem.params)
             tasks.fail(call.task_ref, ApiError(problem.code, *params))
-        if entry.audited:
+        if entry.audited and authorised:
             self._audit(call, entry, arguments, problem)
 
     def _audit(

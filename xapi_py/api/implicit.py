@@ -274,9 +274,19 @@ def constructor_fields(
             if references:
                 check_reference(call, field, record[field.name])
             fields[field.name] = record[field.name]
-        elif field.required:
-            raise err.INTERNAL_ERROR(f"{cls}.create: the member {field.name} is missing")
+    check_members(call.model, cls, record)
     return fields
+
+
+def check_members(model: Model, cls: str, record: dict[str, Any]) -> None:
+    """Refuse a struct for ``create`` that lacks a required member.
+
+    Errors: INTERNAL_ERROR naming the member.
+    """
+    for field in model.classes[cls].fields.values():
+        needed = field.required and field.qualifier != "dynamic" and not field.internal
+        if needed and field.name not in record:
+            raise err.INTERNAL_ERROR(f"{cls}.create: the member {field.name} is missing")
 
 
 def check_reference(call: Call, field: FieldDef, value: object) -> None:

@@ -12,8 +12,7 @@ from xapi_py.api import derived, recovery
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.waiting import at_most
 from xapi_py.pool.metadata_push import MetadataPush
-from xapi_py.start import storage
-from xapi_py.start import certificates
+from xapi_py.start import certificates, storage
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,8 @@
 """A whole API server in memory, without daemons and without a network."""
 
+import subprocess
 import xmlrpc.client
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,13 @@ from xapi_py.api import registry
 from xapi_py.api.call import Caller
 from xapi_py.api.dispatch import Dispatcher
 from xapi_py.api.toolstack import Settings, Toolstack
-from xapi_py.base.names import Uuid
+from xapi_py.base.names import Ref, Uuid
 from xapi_py.datamodel.profiles import load_model
 from xapi_py.db.database import Database
 from xapi_py.db.engines.memory import MemoryEngine
 from xapi_py.event.events import Events
 from xapi_py.pool.gateway import Hosts
+from xapi_py.pool.programs import Finished
 from xapi_py.session.audit import AuditLog
 from xapi_py.session.directory import DirectoryUser, PasswordAuthenticator, TableDirectory
 from xapi_py.session.login import Login
@@ -43,6 +46,14 @@ ME = HostIdentity(
     hostname="host-1",
     address="127.0.0.1",
 )
+
+
+class ChildPrograms:
+    """Runs programs for real, one at a time."""
+
+    async def run(self, path: Path, arguments: Sequence[str], text: str = "") -> Finished:
+        done = subprocess.run([path, *arguments], input=text, capture_output=True, text=True)
+        return Finished(done.returncode, done.stdout, done.stderr)
 
 
 class Refused(Exception):
@@ -85,8 +96,39 @@ class Server:
             localhost=host,
             pool=pool,
         )
+        self.toolstack.programs = ChildPrograms()
+        if directory is not None:
+            self.put("host", host, external_auth_type="AD", external_auth_service_name="example")
         self.dispatcher = Dispatcher(self.toolstack)
         self.settle()
+
+    @property
+    def this_host(self) -> Ref:
+        """The only host."""
+        return self.toolstack.localhost
+
+    @property
+    def this_pool(self) -> Ref:
+        """The pool."""
+        return self.toolstack.pool
+
+    def put(self, cls: str, ref: Ref, **fields: Any) -> None:
+        """Write fields of a row as a daemon or another message would."""
+        with self.db.transaction() as tx:
+            tx.update(cls, ref, **fields)
+
+    def make(self, cls: str, **fields: Any) -> Ref:
+        """Make a row as a daemon or another message would."""
+        with self.db.transaction() as tx:
+            return tx.create(cls, fields)
+
+    def refusal(self, method: str, *params: Any) -> list[str]:
+        """Give the ErrorDescription of a call that must be refused."""
+        try:
+            value = self.call(method, *params)
+        except Refused as refused:
+            return list(refused.args)
+        raise AssertionError(f"{method} answered {value!r}")
 
     def settle(self) -> None:
         """Let what is due now happen."""

@@ -58,11 +58,10 @@ def test_an_unknown_object_is_named_with_its_class(server: Server, session: str)
     assert refusal(server, "VM.get_name_label", session, NOBODY) == ["HANDLE_INVALID", "VM", NOBODY]
 
 
-def test_underscore_names_are_aliases_of_synchronous_calls_only(
-    server: Server, session: str
-) -> None:
+def test_underscore_names_are_aliases(server: Server, session: str) -> None:
     assert server.call("pool_get_all", session) == server.call("pool.get_all", session)
-    assert refusal(server, "Async.network_create", session, {})[0] == "MESSAGE_METHOD_UNKNOWN"
+    task = server.call("Async.pool_sync_database", session)
+    assert server.call("task.get_name_label", session, task) == "Async.pool.sync_database"
 
 
 def test_what_has_no_async_form_says_so(server: Server, session: str) -> None:

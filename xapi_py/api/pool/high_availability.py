@@ -81,7 +81,8 @@ def _tolerated(call: Call, anything_protected: bool) -> int:
 
 
 def _is_protected(vm: Row) -> bool:
-    return bool(vm.ha_always_run and vm.ha_restart_priority == PROTECTED)
+    protected: bool = vm.ha_always_run and vm.ha_restart_priority == PROTECTED
+    return protected
 
 
 @message("pool.ha_compute_vm_failover_plan")
