@@ -6,24 +6,45 @@ away; marked disks that are found at start are destroyed.
 """
 
 from collections.abc import Iterable
+from random import uniform
 
 from xapi_py.api.call import Call
 from xapi_py.api.registry import HANDLERS
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.base.undo import Undo
+from xapi_py.base.waiting import sleep
 from xapi_py.datamodel import errors as err
 from xapi_py.db.database import Database
 from xapi_py.db.transaction import Transaction
 
 PENDING = "xapi-py-pending"
 
+BUSY_PATIENCE_S = 60.0
+"""How long two clones of one VM wait for each other's turn at a disk."""
+
+BUSY_PAUSE_S = (0.01, 0.05)
+_WAITED_FOR = frozenset({"VDI", "SR"})
+
 
 async def _vdi(call: Call, name: str, *arguments: object) -> object:
+    """Call a VDI message; waits for a disk or SR that other work keeps busy."""
     registered = HANDLERS.get(name)
     if registered is None:
         raise err.NOT_IMPLEMENTED(name)
-    return await registered.handler(call, *arguments)
+    clock = call.toolstack.clock
+    deadline = clock.seconds() + BUSY_PATIENCE_S
+    while True:
+        try:
+            return await registered.handler(call, *arguments)
+        except ApiError as problem:
+            if not _is_busy(problem) or clock.seconds() >= deadline:
+                raise
+        await sleep(clock, uniform(*BUSY_PAUSE_S))
+
+
+def _is_busy(problem: ApiError) -> bool:
+    return problem.code == err.OTHER_OPERATION_IN_PROGRESS.code and problem.params[0] in _WAITED_FOR
 
 
 def condemn(db: Database, tx: Transaction, vdis: Iterable[str], reason: str = "destroy") -> None:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from tests.unit.api.vm.pool import Pool, Storage, storage, vif_record
+from xapi_py.api.registry import HANDLERS, Registration
 from xapi_py.api.vm import disks
+from xapi_py.datamodel import errors as err
 
 DISKS = (
     '<provision><disk device="0" size="8589934592" sr="" bootable="true" type="system"/>'
@@ -104,9 +106,30 @@ def test_clone_that_fails_half_way_removes_its_disks(pool: Pool, vdis: Storage) 
     assert pool.db.count("VDI") == before and pool.do("VM.get_by_name_label", "c") == []
 
 
-def from_registry(pool: Pool, name: str, handler: Any) -> None:
-    from xapi_py.api.registry import HANDLERS, Registration  # noqa: PLC0415
+def test_clones_at_once_wait_for_each_others_disk(pool: Pool, vdis: Storage) -> None:
+    vm, vdi = with_disk(pool)
+    with pool.db.transaction() as tx:
+        task = tx.create("task", {})
+        tx.add_to_map("VDI", vdi, "current_operations", task, "clone")
+    original = vdis.derive
 
+    async def busy_first(call: Any, source: Any, *rest: Any, **extra: Any) -> Any:
+        row = call.db.row("VDI", source)
+        if row.current_operations:
+            raise err.OTHER_OPERATION_IN_PROGRESS("VDI", source, "clone", task)
+        return await original(call, source, *rest, **extra)
+
+    from_registry(pool, "VDI.clone", busy_first)
+    answer = pool.send("VM.clone", pool.session, vm, "c")
+    pool.run_for(1)
+    assert pool.do("VM.get_by_name_label", "c") == []
+    with pool.db.transaction() as tx:
+        tx.set("VDI", vdi, "current_operations", {})
+    pool.run_for(1)
+    assert pool.do("VM.get_by_name_label", "c") == [pool.value_of(answer)]
+
+
+def from_registry(pool: Pool, name: str, handler: Any) -> None:
     HANDLERS[name] = Registration(handler, None)
 
 
