@@ -3,9 +3,10 @@
 import argparse
 import gc
 import logging
+import socket
 import sys
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,18 @@ def parse(argv: list[str]) -> Options:
     return Options(**options)
 
 
+def with_chosen_port(options: Options) -> Options:
+    """Choose the TLS port where any will do: records name it before it is listened on."""
+    if options.https:
+        return options
+    with socket.socket(socket.AF_INET6 if ":" in options.address else socket.AF_INET) as probe:
+        probe.bind((options.address, 0))
+        return replace(options, https=probe.getsockname()[1])
+
+
 async def start(options: Options, reactor: Any) -> Toolstack:
     """Bring the server up in order and give it once it serves clients."""
+    options = with_chosen_port(options)
     config = simulator_config.load(options.config)
     described = config.host(options.host)
     kept = kept_identity(options.state, described.uuid)

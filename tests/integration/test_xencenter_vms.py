@@ -246,18 +246,25 @@ def test_memory_and_processors_of_a_running_vm(me: User, watcher: Watcher, vm: s
     assert int(changed["memory_dynamic_min"]) == max(low, GIB)
 
 
-def test_operations_show_while_they_last(me: User, watcher: Watcher):
-    vm = quick_create(me, WINDOWS, "seen")
-    me.task("VM.start", vm, False, False)
-    watcher.until_same(me, "VM", vm)
-    held = [
-        set(snapshot["current_operations"].values())
-        for cls, op, ref, snapshot in watcher.history
-        if cls == "vm" and ref == vm and op != "del"
-    ]
-    assert {"start"} in held or {"start_on"} in held
-    assert held[-1] == set()
-    destroy_vm(me, vm)
+def test_operations_show_while_they_last(make_pool, tmp_path):
+    described = tmp_path / "slow.yaml"
+    described.write_text("xenops: {latencies: {build: 1.0}}")
+    host = make_pool("--simulator", str(described)).start().host()
+    with user(host, "https") as me, watching(host, "https") as watcher:
+        vm = quick_create(me, WINDOWS, "seen")
+        task = me("Async.VM.start", vm, False, False)
+        known = watcher.records["vm"]
+        watcher.until(
+            "the start goes on",
+            lambda: known.get(vm, {}).get("current_operations") == {task: "start"},
+        )
+        assert "start" not in known[vm]["allowed_operations"]
+        with pytest.raises(XenAPI.Failure) as refused:
+            me("VM.start", vm, False, False)
+        assert refused.value.details[:3] == ["OTHER_OPERATION_IN_PROGRESS", "VM", vm]
+        watcher.until("the VM runs", lambda: known[vm]["power_state"] == "Running")
+        watcher.until("the start is over", lambda: known[vm]["current_operations"] == {})
+        assert "hard_shutdown" in known[vm]["allowed_operations"]
 
 
 # Snapshots

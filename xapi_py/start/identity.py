@@ -5,7 +5,7 @@ Sources: facts/defaults.yaml, briefs POOL 1.3 and XENCENTER 2.2.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xapi_py.datamodel.license import daemon_features, license_params
 from xapi_py.datamodel.model import Model
@@ -21,6 +21,7 @@ class HostFacts:
     cpu: Mapping[str, str]
     hypervisor: Mapping[str, str]
     chipset: Mapping[str, str]
+    bios: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ def _host(
         "capabilities": identity.capabilities(facts),
         "cpu_info": identity.cpu_info(facts, model.profile),
         "chipset_info": dict(facts.chipset),
+        "bios_strings": dict(facts.bios),
         "license_params": identity.host_license_params(model.profile, versions["product_version"]),
         "virtual_hardware_platform_versions": (0, 1, 2),
     }

@@ -99,7 +99,7 @@ class DomainStat:
 
 @dataclass(frozen=True, slots=True)
 class HostStat:
-    """The host as the hypervisor sees it.  Memory in bytes."""
+    """The host as the hypervisor sees it.  Memory in bytes; ``bios`` is what its firmware says."""
 
     memory_total: int
     memory_free: int
@@ -107,6 +107,7 @@ class HostStat:
     cpu: Mapping[str, str]
     hypervisor: Mapping[str, str]
     chipset: Mapping[str, str]
+    bios: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

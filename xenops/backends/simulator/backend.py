@@ -40,6 +40,18 @@ XEN_VERSION = {
     "compiler": "gcc",
     "caps": "xen-3.0-x86_64 xen-3.0-x86_32p hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64",
 }
+BIOS = {
+    "bios-vendor": "American Megatrends Inc.",
+    "bios-version": "3.2",
+    "system-manufacturer": "Simulated Computers",
+    "system-product-name": "Rack Server 2",
+    "system-version": "1.0",
+    "system-serial-number": "SIM0001",
+    "hp-rombios": "",
+    "oem-1": "Xen",
+    "oem-2": "MS_VM_CERT/SHA1/bdbeb6e0a816d43fa6d3fe8aaef04c2bad9d3e3d",
+}
+"""What the firmware of a simulated host says; HVM guests can have it copied."""
 
 
 class SimulatorBackend(SimulatedDevices):
@@ -137,6 +149,7 @@ class SimulatorBackend(SimulatedDevices):
             },
             hypervisor=XEN_VERSION,
             chipset={"iommu": "true", "igd": "false"},
+            bios={} if self._settings.bare else BIOS,
         )
 
     def host_metrics(self) -> Mapping[str, object]:
