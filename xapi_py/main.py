@@ -1,7 +1,6 @@
 """The API server's process: puts its parts together and serves clients."""
 
 import argparse
-import gc
 import logging
 import socket
 import sys
@@ -18,8 +17,8 @@ from twisted.python.failure import Failure
 from xapi_py.api import registry
 from xapi_py.api.dispatch import Dispatcher
 from xapi_py.api.toolstack import Settings, Toolstack
+from xapi_py.base import garbage, simulator_config
 from xapi_py.base import log as log_setup
-from xapi_py.base import simulator_config
 from xapi_py.base.config import ConfigError
 from xapi_py.base.names import Ref
 from xapi_py.base.rpc.client import RpcClient
@@ -102,8 +101,6 @@ async def start(options: Options, reactor: Any) -> Toolstack:
     registry.load_all()
     await restore.apply_upload(options.state, reactor)
     db = Database(load_model("all"), SqliteEngine(options.state / "state.sqlite", reactor), reactor)
-    gc.collect()
-    gc.freeze()
 
     xenops, sm, networkd = (
         Daemon(RpcClient(reactor, str(options.state / "run" / f"{name}.sock")))
@@ -136,6 +133,7 @@ async def start(options: Options, reactor: Any) -> Toolstack:
     toolstack = assemble(options, settings, model, db, localhost, pool, reactor)
     toolstack.hosts.add(HostGateway(localhost, xenops, sm, networkd))
     await background.before_clients(toolstack)
+    garbage.settle()
     endpoints = serve(toolstack, Dispatcher(toolstack), options.http, options.https, reactor)
     _announce(options, endpoints)
     background.after_clients(toolstack)
@@ -191,6 +189,7 @@ def _announce(options: Options, endpoints: Endpoints) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run until told to end; exit status 1 with a message when it cannot start."""
     options = parse(sys.argv[1:] if argv is None else argv)
+    garbage.postpone()
     options.state.mkdir(parents=True, exist_ok=True)
     log_setup.configure(options.log_level)
     reactor: Any = installed_reactor

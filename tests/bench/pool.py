@@ -95,8 +95,11 @@ class BenchPool:
             client.login(PASSWORD)
         return client
 
-    def stalls(self) -> list[tuple[float, float]]:
-        """Give the longest turns of the server's loop since the last call, longest first."""
+    def stalls(self) -> list[tuple[float, float, float]]:
+        """Give the longest turns of the server's loop since the last call, longest first.
+
+        Seconds: wall without the wait for a processor, wall, processor time.
+        """
         self._stalls.unlink(missing_ok=True)
         os.kill(self.pid("xapi"), signal.SIGUSR1)
         deadline = time.monotonic() + 60
@@ -104,7 +107,7 @@ class BenchPool:
             if time.monotonic() > deadline:
                 raise TimeoutError("the server does not report its stalls")
             time.sleep(0.01)
-        return [(wall, cpu) for wall, cpu in json.loads(self._stalls.read_text())]
+        return [(own, wall, cpu) for own, wall, cpu in json.loads(self._stalls.read_text())]
 
 
 @contextlib.contextmanager

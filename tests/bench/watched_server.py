@@ -1,7 +1,8 @@
 """The API server with a watch on its event loop, for the bar on stalls.
 
 SIGUSR1 has it write the longest busy turns since the last time to
-``$XAPI_BENCH_STALLS``: seconds of wall and of this thread's processor time.
+``$XAPI_BENCH_STALLS``: seconds of wall without the wait for a processor, of wall,
+and of this thread's processor time.
 """
 
 import heapq
@@ -10,6 +11,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from threading import get_native_id
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
@@ -26,17 +28,26 @@ class WatchedPoll:
         self._poller = poller
         self._woken = time.perf_counter()
         self._spent = time.thread_time()
-        self._longest: list[tuple[float, float]] = []
+        self._longest: list[tuple[float, float, float]] = []
+        self._schedule = os.open(f"/proc/self/task/{get_native_id()}/schedstat", os.O_RDONLY)
+        self._waited = self._run_delay_s()
 
     def poll(self, *arguments: Any) -> Any:
-        turn = (time.perf_counter() - self._woken, time.thread_time() - self._spent)
+        wall = time.perf_counter() - self._woken
+        waited = self._run_delay_s() - self._waited
+        turn = (wall - waited, wall, time.thread_time() - self._spent)
         if len(self._longest) < KEPT:
             heapq.heappush(self._longest, turn)
         elif turn > self._longest[0]:
             heapq.heapreplace(self._longest, turn)
         found = self._poller.poll(*arguments)
+        self._waited = self._run_delay_s()
         self._woken, self._spent = time.perf_counter(), time.thread_time()
         return found
+
+    def _run_delay_s(self) -> float:
+        """Seconds this thread was ready to run while others had the processors."""
+        return int(os.pread(self._schedule, 64, 0).split()[1]) / 1e9
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._poller, name)

@@ -226,12 +226,12 @@ class Dispatcher:
             if entry.message.cls == "event" and call.caller.on_disconnect is not None:
                 call.caller.on_disconnect(running.cancel)  # nobody listens any more
             return Deferred.fromCoroutine(
-                self._finish(dialect, raw, call, entry, arguments, running)
+                self._finish(dialect, raw, call, entry, arguments, running, before)
             )
         chunks = self._success(dialect, raw, call, entry, value)
         if entry.audited:
             self._audit(call, entry, arguments, None)
-        if db.generation == before:
+        if db.generation == before or isinstance(chunks, Deferred):
             return chunks
         durable = db.durable()
         if durable.called:
@@ -246,12 +246,14 @@ class Dispatcher:
         entry: Entry,
         arguments: list[Any],
         running: "Deferred[Any]",
+        before: int,
     ) -> Chunks:
         problem: ApiError | None = None
         try:
             value = await running
-            await call.db.durable()
-            return self._success(dialect, raw, call, entry, value)
+            await call.db.durable(since=before)
+            chunks = self._success(dialect, raw, call, entry, value)
+            return await chunks if isinstance(chunks, Deferred) else chunks
         except CancelledError:
             problem = cancelled(call.task_ref)
             raise problem from None
@@ -266,9 +268,18 @@ class Dispatcher:
 
     def _success(
         self, dialect: Dialect, raw: RawCall, call: Call, entry: Entry, value: Any
-    ) -> Chunks:
-        if entry.encoder is not None:
-            return dialect.success(entry.encoder(dialect, self._model, value), raw.id)
+    ) -> "Chunks | Deferred[Chunks]":
+        if entry.encoder is None:
+            return self._encoded(dialect, raw, entry, value)
+        result = entry.encoder(dialect, self._model, value)
+        if isinstance(result, list):
+            return dialect.success(result, raw.id)
+        made = self._toolstack.slices.run(result)
+        if isinstance(made, Deferred):
+            return made.addCallback(lambda chunks: dialect.success(chunks, raw.id))
+        return dialect.success(made, raw.id)
+
+    def _encoded(self, dialect: Dialect, raw: RawCall, entry: Entry, value: Any) -> Chunks:
         return dialect.success([dialect.encode(value, entry.message.result, self._model)], raw.id)
 
     def _run_async(
@@ -291,10 +302,11 @@ class Dispatcher:
             await start
             self._authorise(call, entry, arguments)
             authorised = True
+            before = call.db.generation
             value = entry.run(call, *arguments)
             if implicit.is_coroutine(value):
                 value = await value
-            await call.db.durable()
+            await call.db.durable(since=before)
             tasks.succeed(
                 call.task_ref, implicit.result_text(value, entry.message.result, self._model)
             )

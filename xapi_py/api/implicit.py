@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, TypeGuard
 
 from xapi_py.api.call import Call
+from xapi_py.api.listing import Listing, encode_listing, encode_refs
 from xapi_py.api.registry import ResultEncoder
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF, Ref
@@ -54,19 +55,15 @@ def encoder_for(message: MessageDef) -> ResultEncoder | None:
         case "get_record":
             return _encode_record
         case "get_all_records" | "get_all_records_where":
-            return _encode_records
+            return encode_listing
+        case "get_all" | "get_all_where":
+            return encode_refs
         case _:
             return None
 
 
 def _encode_record(dialect: Dialect, model: Model, row: Row) -> list[bytes]:
     return [dialect.record(row, model.classes[row.api_class], model)]
-
-
-def _encode_records(dialect: Dialect, model: Model, rows: Sequence[Row]) -> list[bytes]:
-    if not rows:
-        return dialect.struct(())
-    return dialect.records(rows, model.classes[rows[0].api_class], model)
 
 
 def _unimplemented(message: MessageDef) -> Handler:
@@ -178,17 +175,17 @@ def _get_record(model: Model, message: MessageDef) -> Handler:
 
 def _get_all(model: Model, message: MessageDef) -> Handler:
     cls = message.cls
-    return lambda call: tuple(call.db.refs(cls))
+    return lambda call: call.db.refs(cls)
 
 
 def _get_all_records(model: Model, message: MessageDef) -> Handler:
     cls = message.cls
-    return lambda call: call.db.rows(cls)
+    return lambda call: Listing(call.db, cls, call.db.rows(cls))
 
 
 def _get_all_records_where(model: Model, message: MessageDef) -> Handler:
     class_def = model.classes[message.cls]
-    return lambda call, expression: rows_where(call.db, class_def, expression)
+    return lambda call, expression: listing_where(call.db, class_def, expression)
 
 
 def _get_all_where(model: Model, message: MessageDef) -> Handler:
@@ -203,9 +200,16 @@ def rows_where(db: Database, class_def: ClassDef, text: str) -> list[Row]:
 
     Errors: INVALID_VALUE for bad syntax, INTERNAL_ERROR for unknown fields.
     """
+    listing = listing_where(db, class_def, text)
+    assert listing.test is not None
+    return [row for row in listing.rows if listing.test(row)]
+
+
+def listing_where(db: Database, class_def: ClassDef, text: str) -> Listing:
+    """Give the objects an expression matches, not tested yet.  Errors: as ``rows_where``."""
     expression = query.parse(text)
     matches = query.compile_test(expression, _stored_getters(class_def))
-    return [row for row in _candidates(db, class_def, expression) if matches(row)]
+    return Listing(db, class_def.name, _candidates(db, class_def, expression), matches)
 
 
 def _candidates(db: Database, class_def: ClassDef, expression: query.Expression) -> Sequence[Row]:

@@ -12,11 +12,14 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from xapi_py.base.slices import Steps
+
 Handler = Callable[..., Any]
 """Called as ``handler(call, *arguments)``; gives a data value or a coroutine of one."""
 
-ResultEncoder = Callable[[Any, Any, Any], list[bytes]]
-"""Called as ``encoder(dialect, model, value)``; gives the fragments of the result."""
+ResultEncoder = Callable[[Any, Any, Any], list[bytes] | Steps[list[bytes]]]
+"""Called as ``encoder(dialect, model, value)``; gives the fragments of the result, or the
+steps that make them when there are many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from xapi_py.base.names import Ref
 from xapi_py.base.reactor import Clock
 from xapi_py.base.simulator_config import SimulatorConfig
+from xapi_py.base.slices import Slices
 from xapi_py.datamodel.model import Model
 from xapi_py.db.database import Database
 from xapi_py.event.events import Events
@@ -61,3 +62,7 @@ class Toolstack:
     restart: Callable[[], None] = lambda: None
     """Ends this process so that its supervisor starts it again."""
     programs: Programs = field(default_factory=NoPrograms)
+    slices: Slices = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.slices = Slices(self.clock)

@@ -55,6 +55,8 @@ class Database:
         self._clock = clock
         self._open: Transaction | None = None
         self._subscribers: list[Subscriber] = []
+        self.before_change: list[Callable[[Row], None]] = []
+        """Called with each row just before it changes, possibly more than once."""
         self._changed: set[str] = set()
         self._publishing = False
         self._lost: tuple[int, ApiError] | None = None  # newest commit taken back, and why
@@ -268,6 +270,9 @@ class Database:
         for commit in commits:
             for row, flags in commit.touched.items():
                 touched[row] = touched.get(row, 0) | flags
+        for reader in self.before_change:
+            for row in touched:
+                reader(row)
         for commit in reversed(commits):
             roll_back(commit.undo)
         self._lost = (commits[-1].generation, error)

@@ -26,9 +26,15 @@ class RowWrites:
     which flags, ``changes`` what derived fields may depend on.
     """
 
-    def __init__(self, tables: dict[str, Table], next_position: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        tables: dict[str, Table],
+        next_position: Callable[[], int],
+        readers: list[Callable[[Row], None]],
+    ) -> None:
         self._tables = tables
         self._next_position = next_position
+        self._readers = readers
         self.undo: UndoLog = []
         self.touched: dict[Row, int] = {}
         self.changes: list[Change] = []
@@ -57,6 +63,8 @@ class RowWrites:
         old = column.get(row)
         if old == value:
             return
+        for reader in self._readers:
+            reader(row)
         if column.index:
             self._reindex(table, row, column, old, value)
         column.put(row, value)
@@ -122,15 +130,22 @@ class RowWrites:
         collection = table.collection(owner, column)
         if collection is not None and ref in collection:
             return
+        self._before_change(table, owner)
         table.add_member(owner, column, ref, self._next_position())
         self.undo.append((table.discard_member, (owner, column, ref)))
         self._note(table, column, owner, ref)
 
     def _discard_member(self, table: Table, owner: Ref, column: Column, ref: Ref) -> None:
+        self._before_change(table, owner)
         position = table.discard_member(owner, column, ref)
         if position is not None:
             self.undo.append((table.add_member, (owner, column, ref, position)))
             self._note(table, column, owner, ref)
+
+    def _before_change(self, table: Table, owner: Ref) -> None:
+        if self._readers and (row := table.rows.get(owner)) is not None:
+            for reader in self._readers:
+                reader(row)
 
     def _note(self, table: Table, column: Column, owner: Ref, ref: Ref) -> None:
         """Count the owner of a changed collection as modified."""

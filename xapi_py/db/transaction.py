@@ -26,7 +26,7 @@ class Transaction(RowWrites):
     """
 
     def __init__(self, database: "Database", tables: dict[str, Table]) -> None:
-        super().__init__(tables, database.next_position)
+        super().__init__(tables, database.next_position, database.before_change)
         self._database = database
         self._savepoints: list[tuple[int, int]] = []
 
@@ -90,6 +90,8 @@ class Transaction(RowWrites):
     def delete(self, cls: str, ref: str) -> None:
         """Remove an object, also from collections; single references stay."""
         table, row = self._find(cls, ref)
+        for reader in self._readers:
+            reader(row)
         for column in table.columns.values():
             if column.kind == SINGLE and column.other:
                 self._leave(column, row.ref, column.get(row))

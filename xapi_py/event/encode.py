@@ -1,45 +1,104 @@
 """Event batches on the wire: one encoding for all clients that get the same batch."""
 
-from xapi_py.datamodel.model import Model, RecordOf
-from xapi_py.event.events import Batch, Event
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final
+
+from xapi_py.base.slices import Steps
+from xapi_py.datamodel.model import ClassDef, Model, RecordOf
+from xapi_py.db.row import Row
+from xapi_py.event.events import Batch, Part
 from xapi_py.event.old_style import OldEvent
 from xapi_py.event.subscription import format_token
 from xapi_py.wire.dialect import Dialect
 
+AT_ONCE: Final = 32
+"""Events between two interruptions; a batch of no more is not interrupted."""
 
-def encode_batch(dialect: Dialect, model: Model, batch: Batch) -> list[bytes]:
-    """Encode the answer of ``event.from``; kept with the batch."""
+KEPT_BYTES: Final = 1 << 20
+"""Longer answers are not kept for the next client that asks the same."""
+
+
+def encode_batch(dialect: Dialect, model: Model, batch: Batch) -> list[bytes] | Steps[list[bytes]]:
+    """Encode the answer of ``event.from``; a short one is kept with the batch.
+
+    An object that changes while a long answer is made may appear as it is
+    then; the change itself comes as an event after the token.
+    """
     chunks = batch.encoded.get(dialect)
-    if chunks is None:
-        events = dialect.array([_event(dialect, model, e) for e in batch.events])
-        counts = dialect.struct([(n, dialect.count(c)) for n, c in batch.counts.items()])
-        joined = dialect.struct(
-            [
-                ("events", b"".join(events)),
-                ("valid_ref_counts", b"".join(counts)),
-                ("token", dialect.text(format_token(batch.generation))),
-            ]
-        )
-        chunks = batch.encoded[dialect] = [b"".join(joined)]
+    if chunks is not None:
+        return chunks
+    steps = _encode(dialect, model, batch)
+    if len(batch) > AT_ONCE:
+        return steps
+    while True:
+        try:
+            next(steps)
+        except StopIteration as over:
+            found: list[bytes] = over.value
+            return found
+
+
+def _encode(dialect: Dialect, model: Model, batch: Batch) -> Steps[list[bytes]]:
+    (opening, closing), separator = dialect.array_ends, dialect.separator
+    events = [opening]
+    encode_row = dialect.record if len(batch) <= AT_ONCE else dialect.listed
+    for part in batch.parts:
+        texts = _events_of(dialect, model, part, encode_row)
+        while some := list(islice(texts, AT_ONCE)):
+            events += (separator.join(some), separator)
+            yield
+    if len(events) > 1:
+        events.pop()  # the last separator
+    events.append(closing)
+    counts = dialect.struct([(n, dialect.count(c)) for n, c in batch.counts.items()])
+    rest = [
+        ("valid_ref_counts", b"".join(counts)),
+        ("token", dialect.text(format_token(batch.generation))),
+    ]
+    before, after = dialect.members([("events", _HOLE), *rest]).split(_HOLE)
+    chunks = [dialect.struct_ends[0] + before, *events, after + dialect.struct_ends[1]]
+    if sum(map(len, chunks)) <= KEPT_BYTES:
+        chunks = batch.encoded[dialect] = [b"".join(chunks)]
     return chunks
+
+
+_HOLE: Final = b"\0"
+"""Stands where the events go; no fragment can hold it."""
+
+
+def _events_of(
+    dialect: Dialect,
+    model: Model,
+    part: Part,
+    encode_row: Callable[[Row, ClassDef, Model], bytes],
+) -> Iterator[bytes]:
+    """Encode the events of a part, one after the other."""
+    class_def = model.classes[part.cls]
+    same = [
+        ("timestamp", dialect.text("0.0")),
+        ("class", dialect.text(part.cls.lower())),
+        ("operation", dialect.text(part.operation)),
+    ]
+    text = dialect.text
+    for row in part.rows:
+        yield b"".join(
+            dialect.struct(
+                [
+                    ("id", text(str(row.modified))),
+                    *same,
+                    ("ref", text(row.ref)),
+                    ("snapshot", encode_row(row, class_def, model)),
+                ]
+            )
+        )
+    for ref, generation in part.gone:
+        yield b"".join(dialect.struct([("id", text(str(generation))), *same, ("ref", text(ref))]))
 
 
 def encode_old_events(dialect: Dialect, model: Model, events: list[OldEvent]) -> list[bytes]:
     """Encode the answer of ``event.next``."""
     return dialect.array([_old_event(dialect, model, e) for e in events])
-
-
-def _event(dialect: Dialect, model: Model, event: Event) -> bytes:
-    members: list[tuple[str, bytes]] = [
-        ("id", dialect.text(str(event.generation))),
-        ("timestamp", dialect.text("0.0")),
-        ("class", dialect.text(event.cls.lower())),
-        ("operation", dialect.text(event.operation)),
-        ("ref", dialect.text(event.ref)),
-    ]
-    if event.row is not None:
-        members.append(("snapshot", dialect.record(event.row, model.classes[event.cls], model)))
-    return b"".join(dialect.struct(members))
 
 
 def _old_event(dialect: Dialect, model: Model, event: OldEvent) -> bytes:

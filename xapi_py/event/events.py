@@ -6,9 +6,9 @@ gets is computed from the generations of the rows, so several changes of one
 object are one event, and an object made and destroyed in between is none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 
@@ -36,17 +36,41 @@ class Event:
     row: Row | None
 
 
+class Part(NamedTuple):
+    """Events of one kind in one class: of objects that are there, or that are gone.
+
+    A gone object is its reference and the generation in which it went.
+    """
+
+    cls: str
+    operation: str
+    rows: Sequence[Row] = ()
+    gone: Sequence[tuple[Ref, int]] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """What one ``event.from`` answers: shared by all clients that ask the same.
 
-    ``encoded`` keeps the finished bytes for each dialect.
+    No part is empty.  ``encoded`` keeps the finished bytes for each dialect.
     """
 
-    events: tuple[Event, ...]
+    parts: tuple[Part, ...]
     generation: int
     counts: dict[str, int]
     encoded: dict[object, list[bytes]]
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """All events in the order clients get them; O(events)."""
+        found: list[Event] = []
+        for cls, operation, rows, gone in self.parts:
+            found += [Event(row.modified, cls, operation, row.ref, row) for row in rows]
+            found += [Event(generation, cls, operation, ref, None) for ref, generation in gone]
+        return tuple(found)
+
+    def __len__(self) -> int:
+        return sum(len(part.rows) + len(part.gone) for part in self.parts)
 
 
 class _Waiter:
@@ -100,10 +124,10 @@ class Events:
         if since is not None and since < self._db.start_generation:
             since = None
         batch = self._collect(subscription, since)
-        if batch.events or since is None or timeout_s <= 0:
+        if batch.parts or since is None or timeout_s <= 0:
             return batch
         deadline = self._clock.seconds() + min(timeout_s, MAX_WAIT_S)
-        while not batch.events:
+        while not batch.parts:
             remaining = deadline - self._clock.seconds()
             if remaining <= 0:
                 return batch
@@ -148,10 +172,10 @@ class Events:
         key = (subscription, since)
         batch = self._batches.get(key)
         if batch is None:
-            events = (
+            parts = (
                 self._snapshot(subscription) if since is None else self._since(subscription, since)
             )
-            batch = Batch(events, self._published, self._counts(), {})
+            batch = Batch(parts, self._published, self._counts(), {})
             if len(self._batches) >= CACHED_BATCHES:
                 self._batches.clear()
             self._batches[key] = batch
@@ -161,51 +185,43 @@ class Events:
         tables = self._db.tables
         return {n.lower(): len(tables[n].rows) if n in tables else 0 for n in self._all_names}
 
-    def _snapshot(self, subscription: Subscription) -> tuple[Event, ...]:
-        found: list[Event] = []
+    def _snapshot(self, subscription: Subscription) -> tuple[Part, ...]:
+        found: list[Part] = []
         for name in subscription.names(self._classes):
+            rows: Sequence[Row]
             if subscription.wants_class(name):
-                rows = list(self._db.rows(name))
+                rows = self._db.rows(name)
             else:
                 refs = [ref for cls, ref in subscription.objects if cls == name]
-                rows = [row for r in refs if (row := self._db.find(name, Ref(r))) is not None]
-            found.extend(Event(row.modified, name, "add", row.ref, row) for row in rows)
-        return _ordered(found, [], [])
+                rows = [row for r in refs if (row := self._db.find(name, r)) is not None]
+            found.append(Part(name, "add", rows))
+        return _ordered(found)
 
-    def _since(self, subscription: Subscription, since: int) -> tuple[Event, ...]:
-        adds: list[Event] = []
-        mods: list[Event] = []
-        dels: list[Event] = []
+    def _since(self, subscription: Subscription, since: int) -> tuple[Part, ...]:
+        adds: list[Part] = []
+        mods: list[Part] = []
+        dels: list[Part] = []
         for name in subscription.names(self._classes):
             changes = self._db.changes(name, since)
-            wants: Callable[[Ref], bool] = _wanted(subscription, name)
-            adds += [
-                Event(r.modified, name, "add", r.ref, r) for r in changes.added if wants(r.ref)
-            ]
-            mods += [
-                Event(r.modified, name, "mod", r.ref, r) for r in changes.modified if wants(r.ref)
-            ]
-            dels += [
-                Event(deleted, name, "del", ref, None)
-                for ref, deleted, created in changes.deleted
-                if created <= since and wants(ref)
-            ]
-        return _ordered(adds, mods, dels)
+            added: Sequence[Row] = changes.added
+            modified: Sequence[Row] = changes.modified
+            gone = [(ref, at) for ref, at, created in changes.deleted if created <= since]
+            if not subscription.wants_class(name):
+                wanted = subscription.objects
+                added = [row for row in added if (name, row.ref) in wanted]
+                modified = [row for row in modified if (name, row.ref) in wanted]
+                gone = [(ref, at) for ref, at in gone if (name, ref) in wanted]
+            adds.append(Part(name, "add", added))
+            mods.append(Part(name, "mod", modified))
+            dels.append(Part(name, "del", gone=gone))
+        return _ordered(adds + mods + dels)
 
 
-def _wanted(subscription: Subscription, name: str) -> Callable[[Ref], bool]:
-    if subscription.wants_class(name):
-        return lambda ref: True
-    return lambda ref: (name, ref) in subscription.objects
-
-
-def _ordered(adds: list[Event], mods: list[Event], dels: list[Event]) -> tuple[Event, ...]:
+def _ordered(parts: list[Part]) -> tuple[Part, ...]:
     """Messages first, then what was made, changed and removed.  Source: wire.md, Events."""
-    everything = adds + mods + dels
-    messages = [e for e in everything if e.cls == "message"]
-    if not messages:
-        return tuple(everything)
-    return tuple(messages + [e for e in everything if e.cls != "message"])
+    found = [part for part in parts if part.rows or part.gone]
+    messages = [part for part in found if part.cls == "message"]
+    return (*messages, *(part for part in found if part.cls != "message"))
 
 
 def _recorder(model: Model) -> Callable[[Row], dict[str, Any]]:

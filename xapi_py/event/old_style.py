@@ -16,6 +16,7 @@ from xapi_py.base.names import Ref
 from xapi_py.base.reactor import Clock
 from xapi_py.datamodel import errors as err
 from xapi_py.db.database import Database
+from xapi_py.db.row import Row
 from xapi_py.event.subscription import SubscriptionParser
 from xapi_py.session.sessions import Session
 
@@ -66,8 +67,8 @@ class OldStyleEvents:
         self._classes = classes
         self._record = record
         self._queues: dict[Ref, _Queue] = {}
-        self._known: dict[tuple[str, Ref], dict[str, Any]] = {}
-        self._followed: set[str] = set()
+        # The rows there are; a deleted one keeps its last values.
+        self._known: dict[str, dict[Ref, Row]] = {}
         self._seen = 0
 
     def is_registered(self, session: Session) -> bool:
@@ -143,27 +144,27 @@ class OldStyleEvents:
             queue.waiter.callback(None)
 
     def _follow(self, name: str) -> None:
-        """Keep the last state of a class's objects, for the snapshots of ``del``."""
-        if name in self._followed:
-            return
-        self._followed.add(name)
-        for row in self._db.rows(name):
-            self._known[name, row.ref] = self._record(row)
+        """Keep hold of a class's objects, for the snapshots of ``del``."""
+        if name not in self._known:
+            self._known[name] = dict(self._db.tables[name].rows)
 
     def _events_since(self, since: int) -> list[OldEvent]:
         now = self._clock.seconds()
         found: list[OldEvent] = []
         for name in self._classes:
-            if name not in self._followed:
+            known = self._known.get(name)
+            if known is None:
                 continue
             changes = self._db.changes(name, since)
             for operation, rows in (("add", changes.added), ("mod", changes.modified)):
                 for row in rows:
-                    record = self._known[name, row.ref] = self._record(row)
+                    known[row.ref] = row
+                    record = self._record(row)
                     found.append(OldEvent(row.modified, now, name, operation, row.ref, record))
             for ref, deleted, _ in changes.deleted:
-                last = self._known.pop((name, ref), None)
+                last = known.pop(ref, None)
                 if last is not None:
-                    found.append(OldEvent(deleted, now, name, "del", ref, last))
+                    record = self._record(last)
+                    found.append(OldEvent(deleted, now, name, "del", ref, record))
         found.sort(key=lambda event: event.generation)
         return found

@@ -46,13 +46,22 @@ class Dialect(ABC):
     def count(self, number: int) -> bytes:
         """Give the fragment of a count in an event answer, a typed integer."""
 
-    @abstractmethod
-    def array(self, items: Iterable[bytes]) -> list[bytes]:
-        """Join fragments to an array, as chunks."""
+    struct_ends: ClassVar[tuple[bytes, bytes]]
+    array_ends: ClassVar[tuple[bytes, bytes]]
+    separator: ClassVar[bytes] = b""
+    """What stands around and between the members of a struct or the items of an array."""
 
     @abstractmethod
+    def members(self, members: Iterable[tuple[str, bytes]]) -> bytes:
+        """Join named fragments to the inside of a struct, or a part of it."""
+
+    def array(self, items: Iterable[bytes]) -> list[bytes]:
+        """Join fragments to an array, as chunks."""
+        return [self.array_ends[0], self.separator.join(items), self.array_ends[1]]
+
     def struct(self, members: Iterable[tuple[str, bytes]]) -> list[bytes]:
         """Join named fragments to a struct, as chunks."""
+        return [self.struct_ends[0], self.members(members), self.struct_ends[1]]
 
     @abstractmethod
     def encode_record(self, row: Any, class_def: ClassDef, model: Model | None) -> bytes:
@@ -70,22 +79,22 @@ class Dialect(ABC):
             self.fragments.put(row, class_def, found)
         return found
 
+    def listed(self, row: Any, class_def: ClassDef, model: Model | None = None) -> bytes:
+        """Give the fragment of a row's full record as a part of a listing.
+
+        It is kept only where that pushes nothing else out of the cache.
+        """
+        found = self.fragments.get(row, class_def)
+        if found is None:
+            found = self.encode_record(row, class_def, model)
+            self.fragments.put(row, class_def, found, listing=True)
+        return found
+
     def records(
         self, rows: Iterable[Any], class_def: ClassDef, model: Model | None = None
     ) -> list[bytes]:
-        """Give the map from reference to record of many rows, as chunks."""
-        return self.struct(self._listed(rows, class_def, model))
-
-    def _listed(
-        self, rows: Iterable[Any], class_def: ClassDef, model: Model | None
-    ) -> Iterable[tuple[str, bytes]]:
-        cache = self.fragments
-        for row in rows:
-            found = cache.get(row, class_def)
-            if found is None:
-                found = self.encode_record(row, class_def, model)
-                cache.put(row, class_def, found, listing=True)
-            yield row.ref, found
+        """Give the map from reference to record of a few rows, as chunks."""
+        return self.struct([(row.ref, self.listed(row, class_def, model)) for row in rows])
 
     @abstractmethod
     def success(self, chunks: Iterable[bytes], id_: RequestId = 0) -> list[bytes]:

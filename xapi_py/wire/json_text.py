@@ -51,15 +51,10 @@ class JsonText:
         """Give the JSON text of a string."""
         return self.dumps(text)
 
-    def struct(self, members: Iterable[tuple[str, bytes]]) -> list[bytes]:
-        """Join named JSON texts to an object, as chunks."""
-        chunks = [b"{"]
-        for name, fragment in members:
-            chunks += (self.dumps(name) + b":", fragment, b",")
-        if len(chunks) > 1:
-            chunks.pop()
-        chunks.append(b"}")
-        return chunks
+    def members(self, members: Iterable[tuple[str, bytes]]) -> bytes:
+        """Join named JSON texts to the inside of an object."""
+        dumps = self.dumps
+        return b",".join([b"%b:%b" % (dumps(name), fragment) for name, fragment in members])
 
     def encode_record(self, row: Any, class_def: ClassDef, model: Model | None) -> bytes:
         """Give the JSON text of a row's full record."""
@@ -147,17 +142,6 @@ class JsonText:
         exec(compile("\n".join(lines), f"<JSON record of {class_def.name}>", "exec"), scope)
         plain_row: Plainer = scope["plain_row"]
         return plain_row
-
-
-def array(items: Iterable[bytes]) -> list[bytes]:
-    """Join JSON texts to an array, as chunks."""
-    chunks = [b"["]
-    for item in items:
-        chunks += (item, b",")
-    if len(chunks) > 1:
-        chunks.pop()
-    chunks.append(b"]")
-    return chunks
 
 
 _KEY_TEXTS: Final[dict[type[Type], Callable[[Any], str]]] = {

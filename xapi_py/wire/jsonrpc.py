@@ -24,6 +24,9 @@ class JsonRpc(Dialect):
     """What the JSON-RPC dialects share: requests and values."""
 
     content_type: ClassVar[str] = "application/json"
+    struct_ends = (b"{", b"}")
+    array_ends = (b"[", b"]")
+    separator = b","
     style: json_text.JsonText = json_text.NEWEST
 
     def parse_request(self, body: bytes) -> RawCall:
@@ -38,11 +41,8 @@ class JsonRpc(Dialect):
     def count(self, number: int) -> bytes:
         return str(number).encode()
 
-    def array(self, items: Iterable[bytes]) -> list[bytes]:
-        return json_text.array(items)
-
-    def struct(self, members: Iterable[tuple[str, bytes]]) -> list[bytes]:
-        return self.style.struct(members)
+    def members(self, members: Iterable[tuple[str, bytes]]) -> bytes:
+        return self.style.members(members)
 
     def encode_record(self, row: Any, class_def: ClassDef, model: Model | None) -> bytes:
         return self.style.encode_record(row, class_def, model)

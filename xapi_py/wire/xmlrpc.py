@@ -27,6 +27,8 @@ class XmlRpc(Dialect):
 
     name: ClassVar[str] = "xmlrpc"
     content_type: ClassVar[str] = "text/xml"
+    struct_ends = (b"<value><struct>", b"</struct></value>")
+    array_ends = (b"<value><array><data>", b"</data></array></value>")
 
     def parse_request(self, body: bytes) -> RawCall:
         return xml_request.parse(body)
@@ -40,17 +42,14 @@ class XmlRpc(Dialect):
     def count(self, number: int) -> bytes:
         return xml_text.typed_int_value(number).encode()
 
-    def array(self, items: Iterable[bytes]) -> list[bytes]:
-        return [b"<value><array><data>", *items, b"</data></array></value>"]
-
-    def struct(self, members: Iterable[tuple[str, bytes]]) -> list[bytes]:
-        chunks = [b"<value><struct>"]
-        for name, fragment in members:
-            chunks.append(f"<member><name>{xml_text.escape(name)}</name>".encode())
-            chunks.append(fragment)
-            chunks.append(b"</member>")
-        chunks.append(b"</struct></value>")
-        return chunks
+    def members(self, members: Iterable[tuple[str, bytes]]) -> bytes:
+        escape = xml_text.escape
+        return b"".join(
+            [
+                b"<member><name>%b</name>%b</member>" % (escape(name).encode(), fragment)
+                for name, fragment in members
+            ]
+        )
 
     def encode_record(self, row: Any, class_def: ClassDef, model: Model | None) -> bytes:
         return xml_text.row_encoder(class_def, model)(row).encode()
@@ -70,6 +69,9 @@ class XmlRpcWithJsonValue(XmlRpc):
     """``POST /json`` of 7.1: XML-RPC whose ``Value`` is one string of JSON."""
 
     name: ClassVar[str] = "xmlrpc-json"
+    struct_ends = (b"{", b"}")
+    array_ends = (b"[", b"]")
+    separator = b","
 
     def encode(self, value: Any, type_: Type, model: Model | None = None) -> bytes:
         return json_text.ELY.encode(value, type_, model)
@@ -80,11 +82,8 @@ class XmlRpcWithJsonValue(XmlRpc):
     def count(self, number: int) -> bytes:
         return str(number).encode()
 
-    def array(self, items: Iterable[bytes]) -> list[bytes]:
-        return json_text.array(items)
-
-    def struct(self, members: Iterable[tuple[str, bytes]]) -> list[bytes]:
-        return json_text.ELY.struct(members)
+    def members(self, members: Iterable[tuple[str, bytes]]) -> bytes:
+        return json_text.ELY.members(members)
 
     def encode_record(self, row: Any, class_def: ClassDef, model: Model | None) -> bytes:
         return json_text.ELY.encode_record(row, class_def, model)

@@ -131,8 +131,9 @@ class Server:
         raise AssertionError(f"{method} answered {value!r}")
 
     def settle(self) -> None:
-        """Let what is due now happen."""
-        for _ in range(5):
+        """Let what is due now happen, and what follows from it."""
+        now = self.clock.seconds()
+        while any(call.getTime() <= now for call in self.clock.getDelayedCalls()):
             self.clock.advance(0)
 
     def send(

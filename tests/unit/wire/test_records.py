@@ -74,7 +74,6 @@ def test_many_records_are_one_map_in_chunks() -> None:
     rows = [make_row(ref=f"OpaqueRef:{i}") for i in range(3)]
     for dialect in (XmlRpc(), JsonRpc2()):
         chunks = dialect.success(dialect.records(rows, VM), 1)
-        assert sum(len(c) > 1000 for c in chunks) == 3
         if isinstance(dialect, XmlRpc):
             found = xmlrpc.client.loads(b"".join(chunks))[0][0]["Value"]
         else:
@@ -90,8 +89,7 @@ def test_a_fragment_is_made_once_per_generation() -> None:
     first = dialect.record(row, VM)
     row.name_label = "changed but not yet committed"
     assert dialect.record(row, VM) is first
-    (listed,) = (c for c in dialect.records([row], VM) if len(c) > 1000)
-    assert listed is first
+    assert dialect.listed(row, VM) is first
     row.modified = 2
     assert b"changed but" in dialect.record(row, VM)
     assert len(dialect.fragments) == 1
