@@ -152,7 +152,7 @@ def put_scan(db: Database, sr: Ref, stat: Record, records: Iterable[Record], sin
         put_sr(tx, row, stat)
         for ref in tuple(row.VDIs):
             vdi = db.row("VDI", ref)
-            if vdi.uuid not in by_uuid and vdi.created <= since:
+            if vdi.uuid not in by_uuid and vdi.created_generation <= since:
                 remove_vdi(db, tx, vdi)
         for uuid, record in by_uuid.items():
             known = find_uuid(db, "VDI", uuid)
@@ -182,6 +182,5 @@ def put_changes(
                 put_vdi(db, tx, row, record, batch=vdis)
                 continue
             known = find_uuid(db, "VDI", uuid)
-            vdi = None if known is None else db.row("VDI", known)
-            if vdi is not None and row.ref == vdi.SR:
-                remove_vdi(db, tx, vdi)
+            if known is not None and known in row.VDIs:
+                remove_vdi(db, tx, db.row("VDI", known))

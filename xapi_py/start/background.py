@@ -12,7 +12,7 @@ from xapi_py.api import derived, recovery
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.waiting import at_most
 from xapi_py.pool.metadata_push import MetadataPush
-from xapi_py.start import certificates, storage
+from xapi_py.start import certificates, network, storage
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ async def before_clients(toolstack: Toolstack) -> None:
     for gateway in toolstack.hosts.live():
         await recovery.follow_domains(toolstack, gateway).synced()
     if not toolstack.settings.bare:
+        await network.prepare(toolstack)
         await storage.prepare(toolstack)
         await at_most(toolstack.clock, STORAGE_WAIT_S, run("storage", storage.bring_up(toolstack)))
 

@@ -1,0 +1,3 @@
+"""Messages of class Bond."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Messages of class PIF."""
+
+__all__: list[str] = []

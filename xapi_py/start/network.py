@@ -1,0 +1,135 @@
+"""The network at start: NICs become PIFs, the management interface is found, bridges come up.
+
+What an unfinished change left in the records is what the host gets: records
+change in one transaction, and the host's network is made anew from them here.
+"""
+
+import logging
+from typing import Any
+
+from xapi_py.api import host_network
+from xapi_py.api.call import Call
+from xapi_py.api.internal import finish, internal_call
+from xapi_py.api.message import create_alert
+from xapi_py.api.pif.records import add_missing, management_pif
+from xapi_py.api.toolstack import Toolstack
+from xapi_py.base.errors import ApiError
+from xapi_py.base.names import Ref
+from xapi_py.base.waiting import sleep
+from xapi_py.db.row import Row
+from xapi_py.db.transaction import Transaction
+from xapi_py.plan import network_config
+from xapi_py.pool.following import TROUBLE, result_of
+from xapi_py.pool.gateway import Daemon
+from xapi_py.pool.network_updates import NetworkUpdates
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.1
+
+
+async def prepare(toolstack: Toolstack) -> NetworkUpdates:
+    """Make PIFs, bring the host's network up and follow its daemon, once in step with it."""
+    daemon = toolstack.hosts.get(toolstack.localhost).networkd
+    await _backend(toolstack, daemon)
+    call = internal_call(toolstack, "start of the network")
+    updates = follow(toolstack, toolstack.localhost, daemon)
+    await updates.synced()
+    try:
+        await bring_up(call, toolstack.localhost, daemon)
+    except (ApiError, *TROUBLE) as problem:
+        log.error("the network is not up: %s", problem)
+    finally:
+        finish(call)
+    return updates
+
+
+def follow(toolstack: Toolstack, host: Ref, daemon: Daemon) -> NetworkUpdates:
+    """Start to follow the network daemon of a host."""
+    updates = NetworkUpdates(
+        toolstack.db,
+        daemon,
+        host,
+        toolstack.clock,
+        alert=lambda bond, before: _bond_alert(toolstack, host, bond, before),
+    )
+    updates.start()
+    return updates
+
+
+def _bond_alert(toolstack: Toolstack, host: Ref, bond: Row, before: int) -> None:
+    members = [toolstack.db.row("PIF", ref).device for ref in bond.slaves]
+    if before == 0:
+        return
+    name, total = "+".join(sorted(members)), len(members)
+    body = (
+        f"The status of the {name} bond changed: {bond.links_up}/{total} up (was {before}/{total})"
+    )
+    uuid = toolstack.db.row("host", host).uuid
+    create_alert(toolstack, "BOND_STATUS_CHANGED", "Host", uuid, body)
+
+
+async def _backend(toolstack: Toolstack, daemon: Daemon) -> None:
+    """Note which switch the host has, waiting until the daemon answers."""
+    while True:
+        try:
+            kind = result_of(await daemon.read("Bridge.get_kind", {}, dbg="start"))
+            break
+        except TROUBLE as problem:
+            log.info("waiting for the network daemon: %s", problem)
+        await sleep(toolstack.clock, RETRY_S)
+    with toolstack.db.transaction() as tx:
+        tx.add_to_map("host", toolstack.localhost, "software_version", "network_backend", str(kind))
+
+
+async def bring_up(call: Call, host: Ref, daemon: Daemon) -> None:
+    """Make PIFs for new NICs and bring up all that is to be up after a start.
+
+    Errors: ApiError, and those of the daemon's calls.
+    """
+    db = call.db
+    links = await host_network.links_of(call, host)
+    document: Any = result_of(await daemon.read("Network.get", {}, dbg=call.dbg))
+    bridges = result_of(await daemon.read("Bridge.get_all", {}, dbg=call.dbg))
+    with db.transaction() as tx:
+        made = add_missing(call, tx, host, links)
+        if management_pif(db, host) is None:
+            _first_management(call, tx, made, document)
+    async with host_network.changing(call, host):
+        up = network_config.at_start(db, db.row("host", host), set(bridges))
+        await host_network.reach(call, host, up)
+
+
+def _first_management(
+    call: Call, tx: Transaction, pifs: list[Ref], document: dict[str, Any]
+) -> None:
+    """Take over what the installer set up: the interface with an address, else the first NIC."""
+    db = call.db
+    interfaces = document["interface_config"]
+    chosen: Row | None = None
+    for ref in pifs:
+        pif = db.row("PIF", ref)
+        bridge = db.row("network", pif.network).bridge
+        mode = interfaces.get(bridge, {}).get("ipv4_conf", ["None4"])[0]
+        if chosen is None or (mode != "None4" and not network_config.has_ip(chosen)):
+            chosen = pif
+            tx.update("PIF", ref, **_addresses(interfaces.get(bridge, {})))
+    if chosen is not None:
+        tx.set("PIF", chosen.ref, "management", True)
+
+
+def _addresses(config: dict[str, Any]) -> dict[str, Any]:
+    """Give the fields of a PIF for what the daemon has for its bridge."""
+    mode, *addresses = config.get("ipv4_conf", ["None4"])
+    if mode == "DHCP4":
+        return {"ip_configuration_mode": "DHCP"}
+    if mode != "Static4":
+        return {}
+    address, length = addresses[0][0]
+    return {
+        "ip_configuration_mode": "Static",
+        "IP": address,
+        "netmask": network_config.netmask(length),
+        "gateway": config.get("ipv4_gateway") or "",
+        "DNS": ",".join((config.get("dns") or [[]])[0]),
+    }
