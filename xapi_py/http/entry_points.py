@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -35,7 +36,9 @@ from xapi_py.session.sessions import Session
 log = logging.getLogger(__name__)
 
 EntryPoint = Callable[[Toolstack, Session, Request], Awaitable[Answer] | Answer]
+OpenEntryPoint = Callable[[Toolstack, Request], Awaitable[Answer] | Answer]
 ENTRY_POINTS: dict[str, EntryPoint] = {}
+OPEN_ENTRY_POINTS: dict[str, OpenEntryPoint] = {}
 
 
 def entry_point(name: str) -> Callable[[EntryPoint], EntryPoint]:
@@ -54,6 +57,18 @@ def entry_point(name: str) -> Callable[[EntryPoint], EntryPoint]:
     return register
 
 
+def open_entry_point(name: str) -> Callable[[OpenEntryPoint], OpenEntryPoint]:
+    """Register the decorated function for an entry point that lets callers in by itself."""
+
+    def register(function: OpenEntryPoint) -> OpenEntryPoint:
+        if name in OPEN_ENTRY_POINTS:
+            raise ValueError(f"{name} is registered twice")
+        OPEN_ENTRY_POINTS[name] = function
+        return function
+
+    return register
+
+
 def add_entry_points(routes: Routes, toolstack: Toolstack) -> None:
     """Route every entry point of the profile that is behind a login.
 
@@ -64,6 +79,14 @@ def add_entry_points(routes: Routes, toolstack: Toolstack) -> None:
             code = ENTRY_POINTS.get(handler.name, _not_offered)
             routes.add(
                 handler.method, handler.path, _guarded(toolstack, handler, code), name=handler.name
+            )
+        elif handler.name in OPEN_ENTRY_POINTS:
+            open_code = OPEN_ENTRY_POINTS[handler.name]
+            routes.add(
+                handler.method,
+                handler.path,
+                partial(open_code, toolstack),
+                name=handler.name,
             )
 
 

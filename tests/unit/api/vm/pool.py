@@ -68,6 +68,20 @@ class InProcess:
         return orjson.loads(orjson.dumps(result, default=dict))
 
 
+class Bridges:
+    """A network daemon that only knows which bridges there are."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def methods(self) -> dict[str, Any]:
+        return {
+            "Bridge.get_all": lambda context: self.names,
+            "Bridge.create": lambda context, name: self.names.append(name),
+            "Bridge.destroy": lambda context, name: self.names.remove(name),
+        }
+
+
 class Host:
     """The domain daemon of one simulated host; ``again`` is the daemon restarted."""
 
@@ -109,8 +123,8 @@ class Pool(Server):
         self.host_ref = self.toolstack.localhost
         self.host = Host(self.clock, folder / "xenops", section or XenopsSection(), memory_mib)
         daemon = Daemon(self.host.caller)
-        nobody = Daemon(InProcess({}))
-        self.toolstack.hosts.add(HostGateway(self.host_ref, daemon, nobody, nobody))
+        nobody, bridges = Daemon(InProcess({})), Daemon(InProcess(Bridges().methods()))
+        self.toolstack.hosts.add(HostGateway(self.host_ref, daemon, nobody, bridges))
         derived.declare(self.db, self.toolstack.model)
         recovery.clear_marks(self.toolstack)
         MetadataPush(self.db, self.toolstack.hosts)
