@@ -50,6 +50,7 @@ class NetworkConfig:
     fail_steps: Mapping[str, str] = field(default_factory=dict)
     used_vlans: tuple[str, ...] = ()
     traffic_bytes_per_s: int = 20000
+    management_timeout_s: float = 45.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,31 @@ class ConfigureInterface:
     dns: bool
 
 
-Step = DestroyBridge | CreateBridge | SetBridge | RemovePort | AddPort | ConfigureInterface
+@dataclass(frozen=True, slots=True)
+class SetRoles:
+    """Note which interfaces carry the default route and the name servers."""
+
+    gateway_interface: str
+    dns_interface: str
+
+
+Step = (
+    DestroyBridge | CreateBridge | SetBridge | RemovePort | AddPort | ConfigureInterface | SetRoles
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VifLock:
+    """What a virtual machine's device may send and whether it takes part at all.
+
+    ``unlocked``: anything.  ``disabled``: nothing passes in either direction.
+    ``locked``: only frames from ``mac`` with one of the addresses, and DHCP.
+    """
+
+    mac: str
+    mode: Literal["unlocked", "disabled", "locked"] = "unlocked"
+    ipv4_allowed: tuple[str, ...] = ()
+    ipv6_allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +204,9 @@ class Backend(Protocol):
     async def observe(self) -> NetworkState:
         """Give what is configured now, as far as this daemon configures it."""
 
+    async def present(self) -> set[str]:
+        """Give the names of the network cards."""
+
     async def links(self) -> dict[str, Link]:
         """Give every device."""
 
@@ -189,3 +216,12 @@ class Backend(Protocol):
 
     async def settle(self) -> None:
         """Wait until everything executed so far would survive a killed daemon."""
+
+    async def reachable(self, interface: str) -> bool:
+        """Whether the host can talk through an interface now.
+
+        It has carrier and an address, and its gateway, if it has one, answers.
+        """
+
+    async def lock_vif(self, name: str, lock: VifLock) -> None:
+        """Enforce what a virtual machine's device may send, from its next frame on."""

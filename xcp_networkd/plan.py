@@ -15,6 +15,7 @@ from xcp_networkd.contract import (
     PortConfig,
     RemovePort,
     SetBridge,
+    SetRoles,
     Step,
 )
 
@@ -139,24 +140,39 @@ def _configure(
         p for b in desired.bridges.values() for p, c in b.ports.items() if len(c.interfaces) > 1
     }
     devices = {*present, *desired.bridges, *bonds}
-    moved = {
-        name
-        for role in ("gateway_interface", "dns_interface")
-        for name in (getattr(found, role), getattr(desired, role))
-        if getattr(found, role) != getattr(desired, role)
-    }
     kept = {n for n in found.interfaces if n not in desired.interfaces}
-    for name in sorted({*desired.interfaces, *kept} & devices):
+    for name in sorted({*desired.interfaces, *kept} & devices, key=lambda n: (n in bonds, n)):
         wanted = desired.interfaces.get(name, InterfaceConfig())
         lost = name in found.bridges and not _stays(found, desired, name)
         old = InterfaceConfig() if lost else found.interfaces.get(name, InterfaceConfig())
-        if old != wanted or name in moved:
+        if old != wanted or _role_moved(found, desired, name, wanted):
             yield ConfigureInterface(
-                name,
-                wanted,
-                gateway=desired.gateway_interface in ("", name),
-                dns=desired.dns_interface in ("", name),
+                name, wanted, gateway=carries_gateway(desired, name), dns=carries_dns(desired, name)
             )
+    roles = (desired.gateway_interface, desired.dns_interface)
+    if roles != (found.gateway_interface, found.dns_interface):
+        yield SetRoles(*roles)
+
+
+def carries_gateway(state: NetworkState, name: str) -> bool:
+    """Whether an interface may have the default route; any may when none is named."""
+    return state.gateway_interface in ("", name)
+
+
+def carries_dns(state: NetworkState, name: str) -> bool:
+    return state.dns_interface in ("", name)
+
+
+def _role_moved(
+    found: NetworkState, desired: NetworkState, name: str, wanted: InterfaceConfig
+) -> bool:
+    """Whether a role came or went that makes a difference to the interface."""
+    leased = wanted.ipv4_mode == "DHCP4" or wanted.ipv6_mode == "DHCP6"
+    routes = leased or bool(wanted.ipv4_gateway or wanted.ipv6_gateway)
+    names = leased or bool(wanted.name_servers)
+    return (routes and carries_gateway(found, name) != carries_gateway(desired, name)) or (
+        names and carries_dns(found, name) != carries_dns(desired, name)
+    )
 
 
 def with_vifs(found: NetworkState, desired: NetworkState) -> NetworkState:
@@ -169,9 +185,64 @@ def with_vifs(found: NetworkState, desired: NetworkState) -> NetworkState:
     return replace(desired, bridges=bridges)
 
 
+def with_found_vifs(found: NetworkState, state: NetworkState) -> NetworkState:
+    """The state with exactly those ports of virtual machines that are there."""
+    bridges = {n: without_vifs(c) for n, c in state.bridges.items()}
+    return with_vifs(found, replace(state, bridges=bridges))
+
+
 def without_vifs(config: BridgeConfig) -> BridgeConfig:
     """A bridge without the ports of virtual machines."""
     return replace(config, ports={p: c for p, c in config.ports.items() if c.kind != "vif"})
+
+
+def merged(found: NetworkState, kept: NetworkState) -> NetworkState:
+    """What is there, with what the file asks for put over it.
+
+    A bridge that is there and holds a device the file gives to another one loses it.
+    """
+    taken = {i for b in kept.bridges.values() for p in b.ports.values() for i in p.interfaces}
+    others = {
+        name: replace(
+            config,
+            ports={n: p for n, p in config.ports.items() if not taken & set(p.interfaces)},
+        )
+        for name, config in found.bridges.items()
+        if name not in kept.bridges
+    }
+    return NetworkState(
+        {**others, **kept.bridges},
+        {**found.interfaces, **kept.interfaces},
+        kept.gateway_interface,
+        kept.dns_interface,
+    )
+
+
+def restored(found: NetworkState, whole: NetworkState) -> NetworkState:
+    """What the file says, without what is not persistent and not there any more.
+
+    After a loss of power nothing is there, so only the persistent part comes back.
+    """
+    kept = persistent_part(whole)
+    there = {n for n in whole.bridges if n in found.bridges}
+    there |= {
+        parent for n in there for parent, _ in (whole.bridges[n].vlan or (n, 0),) if parent != n
+    }
+    bridges = {n: c for n, c in whole.bridges.items() if n in there or n in kept.bridges}
+    interfaces = {
+        n: c
+        for n, c in whole.interfaces.items()
+        if n in kept.interfaces or n in found.interfaces or n in bridges
+    }
+    return replace(
+        whole, bridges={n: without_vifs(c) for n, c in bridges.items()}, interfaces=interfaces
+    )
+
+
+def without_mtu(state: NetworkState) -> NetworkState:
+    """The state with every MTU the same, for comparisons that leave it out."""
+    interfaces = {n: replace(c, mtu=1500) for n, c in state.interfaces.items()}
+    return replace(state, interfaces=interfaces)
 
 
 def transient(state: NetworkState) -> NetworkState:

@@ -48,7 +48,9 @@ async def build(host: HostNetwork, state: Path, reactor: Clock) -> Mapping[str, 
     epoch = new_uuid()
     feed = UpdateFeed(reactor, epoch)
     backend = SimulatedNetwork(host, state, reactor)
-    desired = DesiredNetwork(backend, state / "networkd.json", feed)
+    desired = DesiredNetwork(
+        backend, state / "networkd.json", feed, reactor, host.network.management_timeout_s
+    )
     await desired.start(first_state(host))
     latencies_s = host.network.latencies_s
 

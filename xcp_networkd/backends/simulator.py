@@ -29,7 +29,9 @@ from xcp_networkd.contract import (
     PortConfig,
     RemovePort,
     SetBridge,
+    SetRoles,
     Step,
+    VifLock,
 )
 
 NO_TRAFFIC = Counters(0, 0, 0, 0)
@@ -49,6 +51,7 @@ class SimulatedNetwork:
         self._carrier: dict[str, bool] = dict(kept.get("carrier", {}))
         self._boot_s = float(kept.get("boot_s", reactor.seconds()))
         self._fail_steps = dict(host.network.fail_steps)
+        self.locks: dict[str, VifLock] = {}
 
     @property
     def nics(self) -> dict[str, NicConfig]:
@@ -75,6 +78,18 @@ class SimulatedNetwork:
     async def settle(self) -> None:
         """Every step is in the file when it returns."""
 
+    async def present(self) -> set[str]:
+        return set(self.nics)
+
+    async def reachable(self, interface: str) -> bool:
+        link = (await self.links()).get(interface)
+        return link is not None and link.carrier and bool(link.ipv4 or link.ipv6)
+
+    async def lock_vif(self, name: str, lock: VifLock) -> None:
+        if not any(name in b.ports for b in self._state.bridges.values()):
+            raise errors.no_interface(name)
+        self.locks[name] = lock
+
     async def execute(self, step: Step) -> None:
         failure = self._fail_steps.get(type(step).__name__)
         if failure:
@@ -94,20 +109,16 @@ class SimulatedNetwork:
             case RemovePort(bridge, port):
                 old = self._bridge(bridge)
                 ports = {k: v for k, v in old.ports.items() if k != port}
+                self.locks.pop(port, None)
                 self._put_bridge(bridge, replace(old, ports=ports))
             case AddPort(bridge, port, port_config):
                 self._add_port(bridge, port, port_config)
             case ConfigureInterface(interface, interface_config):
                 interfaces = {**self._state.interfaces, interface: interface_config}
+                self._state = replace(self._state, interfaces=interfaces)
+            case SetRoles(gateway_interface, dns_interface):
                 self._state = replace(
-                    self._state,
-                    interfaces=interfaces,
-                    gateway_interface=interface
-                    if step.gateway and _has_gateway(interface_config)
-                    else self._state.gateway_interface,
-                    dns_interface=interface
-                    if step.dns and _has_dns(interface_config)
-                    else self._state.dns_interface,
+                    self._state, gateway_interface=gateway_interface, dns_interface=dns_interface
                 )
 
     def _bridge(self, name: str) -> BridgeConfig:
@@ -265,14 +276,6 @@ class SimulatedNetwork:
         received = int(self._host.network.traffic_bytes_per_s * weight * age_s)
         sent = received * 2 // 3
         return Counters(received, sent, received // _BYTES_PER_PACKET, sent // _BYTES_PER_PACKET)
-
-
-def _has_gateway(config: InterfaceConfig) -> bool:
-    return bool(config.ipv4_gateway) or config.ipv4_mode == "DHCP4"
-
-
-def _has_dns(config: InterfaceConfig) -> bool:
-    return bool(config.name_servers) or config.ipv4_mode == "DHCP4"
 
 
 def _link_local(mac: str) -> str:

@@ -1,6 +1,9 @@
-"""The contract of network backends; the simulator passes it, real ones must."""
+"""The contract of network backends: the same tests on the simulator and the real ones.
 
-from collections.abc import Callable, Coroutine
+The real backends run in a namespace of their own, whose NICs are cables to a second one.
+"""
+
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from tests.system import real_backends
+from tests.system.namespaces import needs_kernel
 from xapi_py.base.rpc.errors import RpcError
 from xapi_py.base.simulator_config import SimulatorConfig
 from xcp_networkd.backends.simulator import SimulatedNetwork
@@ -40,15 +45,31 @@ def wait(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 @pytest.fixture
-def make_backend(tmp_path: Path) -> MakeBackend:
-    """Make a backend on the same system each time; a real one adds its own here."""
-    host = HostNetwork(1, SimulatorConfig().host(1).nics, NetworkConfig())
-    return lambda: SimulatedNetwork(host, tmp_path, Clock())
+def make_backend(system: str, tmp_path: Path) -> Iterator[MakeBackend]:
+    """Make a backend on the same system each time."""
+    if system == "simulator":
+        host = HostNetwork(1, SimulatorConfig().host(1).nics, NetworkConfig())
+        yield lambda: SimulatedNetwork(host, tmp_path, Clock())
+        return
+    with real_backends.made(system, tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(params=["simulator", "bridge", "openvswitch"])
+def system(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
 
 
 @pytest.fixture
 def backend(make_backend: MakeBackend) -> Backend:
     return make_backend()
+
+
+def needs(system: str, kind: str) -> None:
+    """The kernel's own bridges need its devices for bonds and VLANs, too."""
+    if system == "bridge":
+        needs_kernel(kind)
 
 
 def run(backend: Backend, *steps: Step) -> None:
@@ -82,7 +103,8 @@ def test_bridge_has_its_mac_its_port_and_its_address(backend: Backend) -> None:
     assert (links["eth0"].bridge, links["eth0"].up) == ("br0", True)
 
 
-def test_bond_keeps_its_members_and_dissolves(backend: Backend) -> None:
+def test_bond_keeps_its_members_and_dissolves(backend: Backend, system: str) -> None:
+    needs(system, "bond")
     members = PortConfig(("eth1", "eth2"), "02:00:00:00:00:08", {"mode": "balance-slb"})
     run(backend, *MADE, AddPort("br0", "bond0", members))
     bond = wait(backend.links())["bond0"]
@@ -91,7 +113,8 @@ def test_bond_keeps_its_members_and_dissolves(backend: Backend) -> None:
     assert "bond0" not in wait(backend.links())
 
 
-def test_vlan_bridge_comes_and_goes(backend: Backend) -> None:
+def test_vlan_bridge_comes_and_goes(backend: Backend, system: str) -> None:
+    needs(system, "vlan")
     run(backend, *MADE, CreateBridge("xapi0", BridgeConfig(vlan=("br0", 5))))
     assert wait(backend.observe()).bridges["xapi0"].vlan == ("br0", 5)
     run(backend, DestroyBridge("xapi0"), DestroyBridge("br0"))

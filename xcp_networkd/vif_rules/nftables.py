@@ -1,0 +1,73 @@
+"""VIF locking for the Linux bridge: one nftables table of the bridge family.
+
+Frames are judged before the bridge looks at them, so a forged one does not even reach the
+bridge's address table.  A verdict map finds a device's chain, so the number of
+devices does not slow the others down.
+"""
+
+import re
+from typing import Final
+
+from xcp_networkd.contract import VifLock
+
+TABLE: Final = "bridge xapi"
+_BASE: Final = f"""\
+add table {TABLE}
+add map {TABLE} senders {{ type ifname : verdict; }}
+add map {TABLE} receivers {{ type ifname : verdict; }}
+add chain {TABLE} from_vif {{ type filter hook prerouting priority -300; policy accept; }}
+add chain {TABLE} to_vif {{ type filter hook postrouting priority 300; policy accept; }}
+flush chain {TABLE} from_vif
+flush chain {TABLE} to_vif
+add rule {TABLE} from_vif iifname vmap @senders
+add rule {TABLE} to_vif oifname vmap @receivers
+"""
+
+
+def chain_name(vif: str) -> str:
+    """Give the name of a device's chain; no two devices share one."""
+    return "of_" + re.sub(r"[^A-Za-z0-9]", lambda m: f"_{ord(m.group()):02x}", vif)
+
+
+def ruleset(vif: str, lock: VifLock) -> str:
+    """Give what ``nft -f -`` takes in one transaction, whatever was there before."""
+    chain = chain_name(vif)
+    lines = [
+        _BASE + f"add chain {TABLE} {chain}",
+        f'add element {TABLE} senders {{ "{vif}" : jump {chain} }}',
+        f'add element {TABLE} receivers {{ "{vif}" : drop }}',
+    ]
+    if lock.mode != "disabled":
+        lines.append(f'delete element {TABLE} receivers {{ "{vif}" : drop }}')
+    if lock.mode == "unlocked":
+        lines.append(f'delete element {TABLE} senders {{ "{vif}" : jump {chain} }}')
+    lines.append(f"flush chain {TABLE} {chain}")
+    if lock.mode == "unlocked":
+        lines.append(f"delete chain {TABLE} {chain}")
+    else:
+        rules = ["drop"] if lock.mode == "disabled" else locked_rules(lock)
+        lines += [f"add rule {TABLE} {chain} {rule}" for rule in rules]
+    return "\n".join(lines) + "\n"
+
+
+def locked_rules(lock: VifLock) -> list[str]:
+    """Give the rules of a locked device, first match wins."""
+    rules = [
+        f"ether saddr != {lock.mac} drop",
+        "ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept",
+    ]
+    senders = ", ".join(("0.0.0.0", *lock.ipv4_allowed))
+    rules.append(f"ether type arp arp saddr ether {lock.mac} arp saddr ip {{ {senders} }} accept")
+    if lock.ipv4_allowed:
+        rules.append(f"ether type ip ip saddr {{ {', '.join(lock.ipv4_allowed)} }} accept")
+    if lock.ipv6_allowed:
+        allowed = ", ".join(lock.ipv6_allowed)
+        # Router and redirect messages come from routers, not from guests; duplicate
+        # address detection asks from the unspecified address, for an allowed one only.
+        rules += [
+            "ether type ip6 icmpv6 type { 134, 137, 146, 147, 151, 152, 153 } drop",
+            f"ether type ip6 ip6 saddr :: icmpv6 type 135 @nh,384,128 {{ {allowed} }} accept",
+            f"ether type ip6 icmpv6 type 136 @nh,384,128 != {{ {allowed} }} drop",
+            f"ether type ip6 ip6 saddr {{ {allowed} }} accept",
+        ]
+    return [*rules, "drop"]
