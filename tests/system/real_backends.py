@@ -1,6 +1,11 @@
 """The real network backends, each in a namespace with NICs of its own."""
 
 import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +13,7 @@ import pytest
 
 from tests.system.namespaces import Namespace, namespaces
 from xcp_networkd.backends.bridge.backend import BridgeNetwork
+from xcp_networkd.backends.openvswitch.backend import OpenVSwitchNetwork
 from xcp_networkd.contract import Backend
 from xcp_networkd.linux.host import LinuxHost, at_once
 
@@ -25,6 +31,51 @@ def with_nics(host: Namespace, outside: Namespace, names: tuple[str, ...] = NICS
         host.ip("link", "set", name, "address", f"02:00:00:00:01:{number:02x}")
 
 
+def _tool(name: str) -> str:
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed (Debian package openvswitch-switch)")
+    return found
+
+
+@contextlib.contextmanager
+def switch(space: Namespace, folder: Path) -> Iterator[None]:
+    """An Open vSwitch of the test's own, in user space: no kernel module is needed."""
+    schema = Path("/usr/share/openvswitch/vswitch.ovsschema")
+    tool, server, daemon = (_tool(n) for n in ("ovsdb-tool", "ovsdb-server", "ovs-vswitchd"))
+    environment = {**os.environ, "OVS_RUNDIR": str(folder), "OVS_LOGDIR": str(folder)}
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        space.run(tool, "create", str(folder / "conf.db"), str(schema), env=environment)
+        quiet = ["-vconsole:off", "--no-chdir", "--pidfile"]
+        remote = f"punix:{folder / 'db.sock'}"
+        for arguments in (
+            [server, str(folder / "conf.db"), f"--remote={remote}", *quiet],
+            [daemon, f"unix:{folder / 'db.sock'}", *quiet],
+        ):
+            started.append(space.start(*arguments, env=environment))
+            if len(started) == 1:
+                _wait_for_socket(folder / "db.sock")
+        vsctl = ["ovs-vsctl", "--timeout=20", f"--db=unix:{folder / 'db.sock'}"]
+        space.run(*vsctl, "--no-wait", "init", env=environment)
+        space.run(*vsctl, "set", "Open_vSwitch", ".", "other_config:max-idle=5000", env=environment)
+        yield
+    finally:
+        for process in reversed(started):
+            process.kill()
+            process.wait()
+
+
+def _wait_for_socket(path: Path) -> None:
+    end = time.monotonic() + 10
+    while True:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(path))
+            return
+        assert time.monotonic() < end, f"{path} does not answer"
+        time.sleep(0.01)
+
+
 @contextlib.contextmanager
 def made(system: str, folder: Path) -> Iterator[Callable[[], Backend]]:
     """Give a maker of backends on one system; the thread is in its namespace meanwhile."""
@@ -33,11 +84,12 @@ def made(system: str, folder: Path) -> Iterator[Callable[[], Backend]]:
         with_nics(host, outside)
         settings = linux_host(folder)
         if system == "openvswitch":
-            pytest.skip("not written yet")
+            stack.enter_context(switch(host, folder))
         stack.enter_context(host.entered())
 
         def make() -> Backend:
-            backend = BridgeNetwork(settings, at_once)
+            kind = OpenVSwitchNetwork if system == "openvswitch" else BridgeNetwork
+            backend = kind(settings, at_once)
             stack.callback(backend.close)
             return backend
 

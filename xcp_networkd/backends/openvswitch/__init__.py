@@ -1,0 +1,3 @@
+"""The Open vSwitch backend."""
+
+__all__: list[str] = []

@@ -1,0 +1,284 @@
+"""Bridges, fake bridges for VLANs and bonds of Open vSwitch."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+from xcp_networkd import errors, plan
+from xcp_networkd.backends.openvswitch import commands, database, observe
+from xcp_networkd.backends.openvswitch.database import Row, Tables
+from xcp_networkd.contract import (
+    AddPort,
+    BackendKind,
+    BridgeConfig,
+    ConfigureInterface,
+    Counters,
+    CreateBridge,
+    DestroyBridge,
+    InterfaceConfig,
+    Link,
+    NetworkState,
+    PortConfig,
+    RemovePort,
+    SetBridge,
+    SetRoles,
+    Step,
+    VifLock,
+)
+from xcp_networkd.linux import links, name_servers, reach
+from xcp_networkd.linux.dhcp import DhcpClients
+from xcp_networkd.linux.ethtool import Ethtool
+from xcp_networkd.linux.host import LinuxHost, Run, command
+from xcp_networkd.linux.interfaces import InterfaceSetup, Snapshot
+from xcp_networkd.linux.record import Record
+from xcp_networkd.netlink.kernel import Kernel, KernelError
+from xcp_networkd.vif_rules import openflow
+
+log = logging.getLogger(__name__)
+
+VSCTL_TIMEOUT_S = 20
+
+
+class OpenVSwitchNetwork:
+    """A ``xcp_networkd.contract.Backend`` on Open vSwitch."""
+
+    kind: BackendKind = "openvswitch"
+
+    def __init__(self, host: LinuxHost, run: Run) -> None:
+        self._host = host
+        self._run = run
+        self._record = Record(host.state / "applied.json")
+        self._kernel = Kernel()
+        self._ethtool = Ethtool()
+        self._dhcp = DhcpClients(host)
+        self._setup = InterfaceSetup(self._kernel, host, self._dhcp, self._ethtool)
+
+    def close(self) -> None:
+        """Let the sockets go; what was set up stays."""
+        self._kernel.close()
+        self._ethtool.close()
+
+    async def observe(self) -> NetworkState:
+        return await self._run(self._observe)
+
+    def _tables(self) -> Tables:
+        return database.read(self._host.ovsdb)
+
+    def _observe(self) -> NetworkState:
+        snapshot, kept = Snapshot.take(self._kernel), self._record.state
+        nics = {n for n, d in snapshot.devices.items() if links.is_nic(d)}
+        bridges = observe.bridges(self._tables(), kept.bridges, nics)
+        bonds = _bonds(bridges)
+        interfaces = {n: c for n, c in kept.interfaces.items() if n in bonds}
+        for name in snapshot.devices:
+            if name in kept.interfaces or name in bridges:
+                config = self._setup.found(
+                    snapshot,
+                    name,
+                    kept.interfaces.get(name, InterfaceConfig()),
+                    gateway=plan.carries_gateway(kept, name),
+                    dns=plan.carries_dns(kept, name),
+                )
+                if name in kept.interfaces or config != InterfaceConfig():
+                    interfaces[name] = config
+        return NetworkState(bridges, interfaces, kept.gateway_interface, kept.dns_interface)
+
+    async def present(self) -> set[str]:
+        devices = await self._run(self._kernel.devices)
+        return {name for name, device in devices.items() if links.is_nic(device)}
+
+    async def links(self) -> dict[str, Link]:
+        return await self._run(self._links)
+
+    def _links(self) -> dict[str, Link]:
+        snapshot, kept, tables = Snapshot.take(self._kernel), self._record.state, self._tables()
+        nics = {n for n, d in snapshot.devices.items() if links.is_nic(d)}
+        bridges = observe.bridges(tables, kept.bridges, nics)
+        owners = {
+            i: (bridge, p)
+            for bridge, config in bridges.items()
+            for p in config.ports.values()
+            for i in p.interfaces
+        }
+        found: dict[str, Link] = {}
+        for name, device in snapshot.devices.items():
+            kind = "bridge" if name in bridges else "nic" if name in nics else "vif"
+            if kind == "vif" and name not in owners:
+                continue
+            master = owners[name][0] if name in owners else ""
+            facts = snapshot.facts(name)
+            link = links.describe(device, kind, snapshot, self._ethtool, master, facts)
+            servers, domains = links.with_name_servers(
+                link, kept.interfaces.get(name), self._leased_names
+            )
+            found[name] = replace(link, name_servers=servers, domains=domains)
+        rows = {str(row["name"]): row for row in tables.ports.values()}
+        for name, (bridge, config) in _bonds(bridges).items():
+            found[name] = _bond_link(name, bridge, config, rows[name], tables, found)
+        return found
+
+    def _leased_names(self, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        writer, servers, domains = name_servers.read(self._host.resolv_conf)
+        return (servers, domains) if writer == name else ((), ())
+
+    async def counters(self) -> dict[str, Counters]:
+        found = await self.links()
+        devices = await self._run(lambda: self._kernel.devices(counters=True))
+        known = {n: links.counters(d) for n, d in devices.items() if n in found}
+        for name, link in found.items():
+            if link.kind == "bond":
+                known[name] = _sum([known[m] for m in link.interfaces if m in known])
+        return known
+
+    async def settle(self) -> None:
+        self._record.save()
+
+    async def reachable(self, interface: str) -> bool:
+        return await self._run(reach.reachable, self._kernel, interface)
+
+    async def lock_vif(self, name: str, lock: VifLock) -> None:
+        await self._run(self._lock_vif, name, lock)
+
+    def _lock_vif(self, name: str, lock: VifLock) -> None:
+        tables = self._tables()
+        port = next((r for r in tables.interfaces.values() if r["name"] == name), None)
+        if port is None or not port["ofport"] or port["ofport"] < 0:
+            raise errors.no_interface(name)
+        bridge = next(
+            str(row["name"])
+            for row in tables.bridges.values()
+            if any(port in observe.members(tables.ports[u], tables) for u in row["ports"])
+        )
+        control = f"unix:{self._host.ovs_run / bridge}.mgmt"
+        flows = openflow.flow_mods(port["ofport"], lock)
+        command(
+            ["ovs-ofctl", "-O", "OpenFlow14", "--bundle", "add-flows", control, "-"], stdin=flows
+        )
+        word = "no-forward" if lock.mode == "disabled" else "forward"
+        command(["ovs-ofctl", "mod-port", control, name, word])
+
+    def _vsctl(self, arguments: list[str]) -> None:
+        if arguments:
+            database_option = f"--db=unix:{self._host.ovsdb}"
+            command(
+                ["ovs-vsctl", f"--timeout={VSCTL_TIMEOUT_S}", database_option, *arguments],
+                environment={"OVS_RUNDIR": str(self._host.ovs_run)},
+            )
+
+    async def execute(self, step: Step) -> None:
+        await self._run(self._execute, step)
+
+    def _execute(self, step: Step) -> None:
+        try:
+            self._dispatch(step)
+        except KernelError as problem:
+            raise errors.script_error(str(problem.strerror)) from problem
+        self._record.note(step)
+
+    def _dispatch(self, step: Step) -> None:
+        match step:
+            case DestroyBridge(bridge):
+                self._setup.forget(bridge)
+                self._vsctl(commands.destroy_bridge(bridge))
+            case CreateBridge(bridge, config):
+                if config.vlan is not None:
+                    self._check_bridge(config.vlan[0])
+                self._vsctl(commands.create_bridge(bridge, config, self._host.datapath))
+                self._kernel.set_link(bridge, up=True)
+            case SetBridge(bridge, config):
+                self._check_bridge(bridge)
+                self._vsctl(commands.set_bridge(bridge, config))
+            case RemovePort(bridge, port):
+                self._check_bridge(bridge)
+                kept = self._record.state.bridges.get(bridge, BridgeConfig()).ports.get(port)
+                single = kept is not None and len(kept.interfaces) == 1
+                self._vsctl(commands.remove_port(kept.interfaces[0] if kept and single else port))
+            case AddPort(bridge, port, port_config):
+                self._add_port(bridge, port, port_config)
+            case ConfigureInterface():
+                self._configure(step)
+            case SetRoles():
+                pass
+
+    def _bridges(self) -> Mapping[str, BridgeConfig]:
+        return observe.bridges(self._tables(), {}, set())
+
+    def _check_bridge(self, name: str) -> None:
+        if name not in self._bridges():
+            raise errors.no_bridge(name)
+
+    def _add_port(self, bridge: str, port: str, config: PortConfig) -> None:
+        self._check_bridge(bridge)
+        for interface in config.interfaces:
+            if self._kernel.device(interface) is None:
+                raise errors.no_interface(interface)
+        for interface in config.interfaces:
+            if config.kind != "vif":
+                self._setup.clear(interface)
+            self._kernel.set_link(interface, up=True)
+        self._vsctl(commands.add_port(bridge, port, config))
+
+    def _configure(self, step: ConfigureInterface) -> None:
+        name, mtu = step.interface, step.config.mtu
+        tables = self._tables()
+        port = next((p for p in tables.ports.values() if p["name"] == name), None)
+        known = {str(row["name"]) for row in tables.interfaces.values()}
+        switched = [str(m["name"]) for m in observe.members(port, tables)] if port else []
+        switched = switched or ([name] if name in known else [])
+        wrong = [
+            m
+            for m in switched
+            for device in (self._kernel.device(m),)
+            if device is None or device.mtu != mtu
+        ]
+        self._vsctl([word for member in wrong for word in commands.request_mtu(member, mtu)])
+        if len(switched) <= 1:
+            self._setup.configure(step, mtu=not switched)
+
+
+def _bonds(bridges: Mapping[str, BridgeConfig]) -> dict[str, tuple[str, PortConfig]]:
+    """Bonds, which are no devices of the kernel, with their bridges."""
+    return {
+        name: (bridge, port)
+        for bridge, config in bridges.items()
+        for name, port in config.ports.items()
+        if len(port.interfaces) > 1
+    }
+
+
+def _bond_link(
+    name: str, bridge: str, config: PortConfig, row: Row, tables: Tables, found: Mapping[str, Link]
+) -> Link:
+    members = [found[i] for i in config.interfaces if i in found]
+    rows = {str(m["name"]): m for m in observe.members(row, tables)}
+    up = [m for m in members if m.carrier and rows[m.name]["link_state"] == "up"]
+    if row["lacp"] == "active":
+        agreed = [m for m in up if rows[m.name]["lacp_current"]]
+        up = agreed or up
+    one_at_a_time = row["bond_mode"] == "active-backup"
+    active = next((m.name for m in members if m.mac == row["bond_active_slave"]), "")
+    return Link(
+        name,
+        "bond",
+        config.bond_mac or (members[0].mac if members else ""),
+        min((m.mtu for m in members), default=1500),
+        True,
+        bool(up),
+        sum(m.speed_mbps for m in (up[:1] if one_at_a_time else up)),
+        "full" if up else "unknown",
+        bridge=bridge,
+        interfaces=config.interfaces,
+        links_up=len(up),
+        active=active,
+    )
+
+
+def _sum(parts: list[Counters]) -> Counters:
+    return Counters(
+        sum(p.rx_bytes for p in parts),
+        sum(p.tx_bytes for p in parts),
+        sum(p.rx_packets for p in parts),
+        sum(p.tx_packets for p in parts),
+        sum(p.rx_errors for p in parts),
+        sum(p.tx_errors for p in parts),
+    )
