@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from xcp_networkd import errors
@@ -15,6 +15,7 @@ from xcp_networkd.contract import (
     NetworkState,
     PortConfig,
     PortKind,
+    VifLock,
 )
 
 NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,15}")
@@ -225,6 +226,20 @@ def mac(name: str, text: str) -> str:
     if lowered and not MAC.fullmatch(lowered):
         raise errors.bad_config(f"{name}: MAC {text}")
     return lowered
+
+
+def lock(name: str, mac_text: str, mode: str, ipv4: Sequence[str], ipv6: Sequence[str]) -> VifLock:
+    """Read what a virtual machine's device may send; Bad_network_config names the mistake."""
+    if mode not in ("unlocked", "disabled", "locked"):
+        raise errors.bad_config(f"{name}: locking mode {mode!r}")
+    if mode == "locked" and not mac_text:
+        raise errors.bad_config(f"{name}: locked without MAC")
+    return VifLock(
+        mac(name, mac_text),
+        cast(Any, mode),
+        tuple(_ip(name, a, 4) for a in ipv4),
+        tuple(_ip(name, a, 6) for a in ipv6),
+    )
 
 
 def _pairs(data: Any) -> tuple[tuple[str, str], ...]:

@@ -1,9 +1,11 @@
 """Configuration of the network daemon: the NICs of its host and the ``network`` section."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+
+import yaml
 
 from xapi_py.base import simulator_config
 from xapi_py.base.config import build
@@ -60,6 +62,45 @@ class HostNetwork:
     host: int
     nics: tuple[NicConfig, ...]
     network: NetworkConfig
+
+
+@dataclass(frozen=True, slots=True)
+class SystemConfig:
+    """The ``network`` section for a real host.
+
+    ``network_conf`` is the file whose word names the backend, ``management_conf`` what
+    the installer left, read at the first start.  ``datapath`` is ``netdev`` for an Open
+    vSwitch in user space.  ``rename_nics``: cards are called eth<position> at the start.
+    """
+
+    backend: Literal["openvswitch", "bridge"] = "openvswitch"
+    datapath: Literal["system", "netdev"] = "system"
+    resolv_conf: str = "/etc/resolv.conf"
+    ovs_run: str = "/var/run/openvswitch"
+    network_conf: str = "/etc/xcp/network.conf"
+    management_conf: str = "/etc/firstboot.d/data/management.conf"
+    management_timeout_s: float = 45.0
+    rename_nics: bool = False
+
+
+def backend_word(text: str) -> Literal["openvswitch", "bridge"]:
+    """What a ``network.conf`` says; anything unknown stands for Open vSwitch."""
+    return "bridge" if text.strip() == "bridge" else "openvswitch"
+
+
+def load_system(path: Path | None, backend: str) -> SystemConfig:
+    """Read the ``network`` section of a real host; ``backend`` ``xen`` leaves it to the host.
+
+    Errors: ConfigError names the member that does not fit.
+    """
+    document = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    found = build(dict(document.get("network", {})), SystemConfig, "network")
+    if backend == "xen":
+        try:
+            backend = backend_word(Path(found.network_conf).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            backend = found.backend
+    return replace(found, backend=backend_word(backend))
 
 
 def load(path: Path | None, host: int) -> HostNetwork:

@@ -3,7 +3,7 @@
 Names and members are those of the classic interface (briefs, network section 14).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from xcp_networkd.contract import (
     PortConfig,
 )
 from xcp_networkd.desired import DesiredNetwork
+from xcp_networkd.nic_positions import NicPositions
 
 Call = Callable[..., Awaitable[object]]
 Json = Mapping[str, Any]
@@ -41,6 +42,7 @@ class InterfaceMethods:
 
     backend: Backend
     desired: DesiredNetwork
+    positions: NicPositions
 
     async def _link(self, name: str) -> Link:
         link = (await self.backend.links()).get(name)
@@ -56,8 +58,9 @@ class InterfaceMethods:
         return list(await self.backend.links())
 
     async def get_interface_positions(self) -> object:
-        nics = [k for k, v in (await self.backend.links()).items() if v.kind == "nic"]
-        return [[name, position] for position, name in enumerate(nics)]
+        """Pairs of name and position, the same at every start."""
+        nics = [v for v in (await self.backend.links()).values() if v.kind == "nic"]
+        return [list(pair) for pair in self.positions.of(nics).items()]
 
     async def exists(self, name: str) -> object:
         return name in await self.backend.links()
@@ -121,6 +124,18 @@ class InterfaceMethods:
             return replace(state, interfaces=changed)
 
         await self.desired.change(edit)
+        return None
+
+    async def set_locking(
+        self,
+        name: str,
+        mac: str = "",
+        mode: str = "unlocked",
+        ipv4_allowed: Sequence[str] = (),
+        ipv6_allowed: Sequence[str] = (),
+    ) -> object:
+        """Enforce what a virtual machine's device may send."""
+        await self.backend.lock_vif(name, codec.lock(name, mac, mode, ipv4_allowed, ipv6_allowed))
         return None
 
     async def make_config(
@@ -302,6 +317,39 @@ class NetworkMethods:
         await self.desired.change(lambda state: plan.with_vifs(state, wanted))
         return None
 
+    async def change(
+        self,
+        destroy: Sequence[str] = (),
+        bridge_config: Json | None = None,
+        interface_config: Json | None = None,
+        gateway_interface: str | None = None,
+        dns_interface: str | None = None,
+    ) -> object:
+        """Change parts of the network together: all of it, or nothing.
+
+        ``destroy`` are bridges that go, with their VLANs; bridges and interfaces that are not
+        named stay, and so do the roles that are null.
+        """
+        bridges = {n: codec.bridge_from_wire(n, c) for n, c in (bridge_config or {}).items()}
+        interfaces = {
+            n: codec.interface_from_wire(n, c) for n, c in (interface_config or {}).items()
+        }
+
+        def edit(state: NetworkState) -> NetworkState:
+            return plan.changed(
+                state,
+                frozenset(destroy),
+                NetworkState(
+                    bridges,
+                    interfaces,
+                    state.gateway_interface if gateway_interface is None else gateway_interface,
+                    state.dns_interface if dns_interface is None else dns_interface,
+                ),
+            )
+
+        await self.desired.change(edit)
+        return None
+
     async def get(self) -> object:
         return codec.state_to_wire(self.desired.state)
 
@@ -354,22 +402,23 @@ _CALLS = {
         "scan get_all get_interface_positions exists get_mac get_pci_bus_path is_up is_connected "
         "is_physical has_vlan get_mtu get_capabilities get_ipv4_addr get_ipv4_gateway "
         "get_ipv6_addr get_ipv6_gateway get_dns set_ipv4_conf set_ipv4_gateway set_persistent "
-        "make_config"
+        "set_locking make_config"
     ),
     "Bridge": (
         "get_all get_kind get_all_ports get_all_bonds get_interfaces get_physical_interfaces "
         "create destroy set_persistent add_port remove_port make_config"
     ),
     "Network": (
-        "apply get stats set_gateway_interface set_dns_interface clear_state sync_state reset_state"
+        "apply change get stats set_gateway_interface set_dns_interface "
+        "clear_state sync_state reset_state"
     ),
 }
 
 
-def calls(backend: Backend, desired: DesiredNetwork) -> dict[str, Call]:
+def calls(backend: Backend, desired: DesiredNetwork, positions: NicPositions) -> dict[str, Call]:
     """Give the calls by name."""
     owners = {
-        "Interface": InterfaceMethods(backend, desired),
+        "Interface": InterfaceMethods(backend, desired, positions),
         "Bridge": BridgeMethods(backend, desired),
         "Network": NetworkMethods(backend, desired),
     }

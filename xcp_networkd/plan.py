@@ -175,6 +175,23 @@ def _role_moved(
     )
 
 
+def changed(state: NetworkState, gone: frozenset[str], parts: NetworkState) -> NetworkState:
+    """The state without some bridges and their VLANs, with the parts put over it.
+
+    A VLAN whose parent is among the parts, or comes itself, stays.
+    """
+    lost = {
+        n
+        for n, c in state.bridges.items()
+        if n not in parts.bridges
+        and (n in gone or (c.vlan and c.vlan[0] in gone and c.vlan[0] not in parts.bridges))
+    }
+    bridges = {n: c for n, c in state.bridges.items() if n not in lost}
+    interfaces = {n: c for n, c in state.interfaces.items() if n not in lost}
+    made = with_vifs(state, replace(parts, bridges={**bridges, **parts.bridges}))
+    return replace(made, interfaces={**interfaces, **parts.interfaces})
+
+
 def with_vifs(found: NetworkState, desired: NetworkState) -> NetworkState:
     """Keep the ports of virtual machines on the bridges that stay."""
     bridges = dict(desired.bridges)
@@ -243,6 +260,23 @@ def without_mtu(state: NetworkState) -> NetworkState:
     """The state with every MTU the same, for comparisons that leave it out."""
     interfaces = {n: replace(c, mtu=1500) for n, c in state.interfaces.items()}
     return replace(state, interfaces=interfaces)
+
+
+def above(state: NetworkState, device: str) -> set[str]:
+    """A device with the bond, the bridge and the VLANs that stand on it."""
+    found = {device}
+    for name, config in state.bridges.items():
+        for port, members in config.ports.items():
+            if device in members.interfaces or device == port:
+                found |= {port, name}
+    return found | {n for n, c in state.bridges.items() if c.vlan and c.vlan[0] in found}
+
+
+def wants(state: NetworkState, device: str) -> bool:
+    """Whether a device is to be in a bridge."""
+    return any(
+        device in port.interfaces for c in state.bridges.values() for port in c.ports.values()
+    )
 
 
 def transient(state: NetworkState) -> NetworkState:

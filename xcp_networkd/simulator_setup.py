@@ -9,11 +9,12 @@ from xapi_py.base.names import new_uuid
 from xapi_py.base.reactor import Clock
 from xapi_py.base.rpc.server import CallContext, Method
 from xapi_py.base.rpc.updates import UpdateFeed
-from xcp_networkd import codec, daemon
+from xcp_networkd import codec, daemon, plan
 from xcp_networkd.backends.simulator import SimulatedNetwork
 from xcp_networkd.config import HostNetwork
 from xcp_networkd.contract import BridgeConfig, InterfaceConfig, NetworkState, PortConfig
 from xcp_networkd.desired import DesiredNetwork
+from xcp_networkd.nic_positions import NicPositions
 
 
 def first_state(host: HostNetwork) -> NetworkState:
@@ -64,11 +65,8 @@ async def build(host: HostNetwork, state: Path, reactor: Clock) -> Mapping[str, 
     def set_carrier(context: CallContext, device: str, carrier: bool) -> object:
         backend.set_carrier(device, carrier)
         feed.add("interface", device)
-        for bridge, config in desired.state.bridges.items():
-            for port, members in config.ports.items():
-                if device in members.interfaces:
-                    for name in {port, bridge} - {device}:
-                        feed.add("interface", name)
+        for name in sorted(plan.above(desired.state, device) - {device}):
+            feed.add("interface", name)
         return None
 
     def fail_step(context: CallContext, step: str, text: str) -> object:
@@ -76,7 +74,9 @@ async def build(host: HostNetwork, state: Path, reactor: Clock) -> Mapping[str, 
         return None
 
     return {
-        **daemon.method_table(daemon.calls(backend, desired), feed, epoch, delay),
+        **daemon.method_table(
+            daemon.calls(backend, desired, NicPositions(state)), feed, epoch, delay
+        ),
         "DEBUG.set_carrier": set_carrier,
         "DEBUG.fail_step": fail_step,
     }

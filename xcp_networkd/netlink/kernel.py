@@ -99,6 +99,11 @@ class Kernel:
         body = codec.link_body(attributes, flags=flags, change=change)
         self._change(f"set {name}", codec.NEW_LINK, 0, body)
 
+    def rename(self, index: int, name: str) -> None:
+        """Give a device that is down another name."""
+        body = codec.link_body({codec.IFLA_IFNAME: name}, index=index)
+        self._change(f"rename to {name}", codec.NEW_LINK, 0, body)
+
     def set_data(self, name: str, info: str, data: Mapping[int, Value]) -> None:
         """Change what only the device's driver knows."""
         nested: dict[int, Value] = {codec.INFO_KIND: info, codec.INFO_DATA: data}
