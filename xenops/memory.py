@@ -8,6 +8,8 @@ from xenops.metadata import DomainType, VmConfig
 
 MIB = 1024 * 1024
 PAGES_PER_MIB = 256
+# What a multiplier that is infinite or no number comes to: more than any host has.
+MAX_SHADOW_MIB = 1 << 31
 
 
 def shim_mib(ty: DomainType, static_max_mib: int) -> int:
@@ -16,9 +18,10 @@ def shim_mib(ty: DomainType, static_max_mib: int) -> int:
 
 
 def shadow_mib(static_max_mib: int, vcpu_max: int, multiplier: float) -> int:
-    """Memory for shadow or nested page tables."""
+    """Memory for shadow or nested page tables, up to ``MAX_SHADOW_MIB``."""
     pages = 256 * vcpu_max + 2 * static_max_mib
-    return max(1, int(-(-pages // PAGES_PER_MIB) * multiplier))
+    size = -(-pages // PAGES_PER_MIB) * multiplier
+    return int(max(size, 1.0)) if size < MAX_SHADOW_MIB else MAX_SHADOW_MIB
 
 
 def overhead_mib(ty: DomainType, static_max_mib: int, vcpu_max: int, multiplier: float) -> int:

@@ -18,6 +18,8 @@ PAGES_PER_MIB = 256
 PAGES_PER_VCPU = 38
 PAGES_PER_VCPU_7_1 = 0
 HVM_VIDEO_MIB = 4
+# What a multiplier that is infinite or no number comes to: more than any host has.
+MAX_SHADOW_MIB = 1 << 31
 
 
 def mib_of_bytes_used(value_bytes: int) -> int:
@@ -57,9 +59,10 @@ MODELS = {
 
 
 def shadow_mib(static_max_mib: int, vcpus: int, multiplier: float) -> int:
-    """Give the shadow or HAP pool of a domain, at least 1 MiB."""
+    """Give the shadow or HAP pool of a domain, from 1 MiB to ``MAX_SHADOW_MIB``."""
     pages = 256 * vcpus + 2 * static_max_mib
-    return max(1, int(mib_of_pages_used(pages) * multiplier))
+    size = mib_of_pages_used(pages) * multiplier
+    return int(max(size, 1.0)) if size < MAX_SHADOW_MIB else MAX_SHADOW_MIB
 
 
 def overhead_mib(

@@ -64,6 +64,11 @@ def test_underscore_names_are_aliases(server: Server, session: str) -> None:
     assert server.call("task.get_name_label", session, task) == "Async.pool.sync_database"
 
 
+def test_a_missing_member_is_found_before_a_task_is_made(server: Server, session: str) -> None:
+    assert refusal(server, "Async.network.create", session, {})[0] == "INTERNAL_ERROR"
+    assert server.call("task.get_all", session) == []
+
+
 def test_what_has_no_async_form_says_so(server: Server, session: str) -> None:
     assert refusal(server, "Async.VM.get_all", session) == [
         "Fault",

@@ -26,6 +26,12 @@ def test_overhead(kind: str, static_mib: int, vcpus: int, per_vcpu: int, expecte
     assert memory.overhead_mib(kind, static_mib, vcpus, 1.0, per_vcpu) == expected
 
 
+@pytest.mark.parametrize("factor", [float("inf"), float("nan"), 1e300])
+def test_no_host_has_the_shadow_memory_of_a_boundless_factor(factor: float) -> None:
+    assert memory.shadow_mib(512, 1, factor) == memory.MAX_SHADOW_MIB
+    assert memory.shadow_mib(512, 1, float("-inf")) == 1
+
+
 @given(st.integers(1, 1 << 20), st.integers(1, 64), st.floats(1.0, 8.0))
 def test_overhead_grows_with_everything(size: int, vcpus: int, factor: float) -> None:
     base = memory.overhead_mib("hvm", size, vcpus, factor)

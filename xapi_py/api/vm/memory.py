@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ocaml_compat.floats import string_of_float
 from xapi_py.api.call import Call
 from xapi_py.api.derived import pages_per_vcpu
 from xapi_py.api.operations import check, operation
@@ -148,8 +149,14 @@ def _on_target(call: Call, row: Row) -> bool:
 
 @message("VM.set_HVM_shadow_multiplier")
 def set_hvm_shadow_multiplier(call: Call, self: Ref, value: float) -> None:
-    """Set the factor on shadow memory of a halted VM."""
+    """Set the factor on shadow memory of a halted VM.
+
+    Errors: INVALID_VALUE below 1.  Infinity and not-a-number pass; such a VM
+    fits on no host.
+    """
     check(call, ("VM", self, "changing_shadow_memory"))
+    if value < 1.0:
+        raise err.INVALID_VALUE("multiplier", string_of_float(value))
     with call.db.transaction() as tx:
         tx.set("VM", self, "HVM_shadow_multiplier", value)
 

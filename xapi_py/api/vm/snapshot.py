@@ -205,8 +205,12 @@ def update_snapshot_metadata(
 
 @message("VM.csvm")
 async def csvm(call: Call, vm: Ref) -> Ref:
-    """Make a suspended copy of a suspended VM."""
+    """Make a suspended copy of a suspended VM.
+
+    Errors: HANDLE_INVALID for a VM without a suspend image.
+    """
     row = call.db.row("VM", vm)
+    call.db.row("VDI", row.suspend_VDI)
 
     async def copy(undo: Undo, vdi: Ref) -> Ref:
         return await disks.make(call, undo, "VDI.clone", vdi, {})
