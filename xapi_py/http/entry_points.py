@@ -12,7 +12,6 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 from twisted.python.failure import Failure
 
@@ -20,7 +19,9 @@ from xapi_py.api.dispatch import api_error
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF, Ref
+from xapi_py.datamodel import errors as err
 from xapi_py.datamodel.model import HttpHandler
+from xapi_py.datamodel.permissions import LOCAL_ROOT
 from xapi_py.http.login import (
     LocalLogin,
     PasswordLogin,
@@ -29,16 +30,20 @@ from xapi_py.http.login import (
     login_of,
     unauthorised,
 )
-from xapi_py.http.messages import Answer, HttpError, Request
+from xapi_py.http.messages import Answer, HttpError, Request, Response
 from xapi_py.http.routes import Routes
 from xapi_py.session.sessions import Session
 
 log = logging.getLogger(__name__)
 
 EntryPoint = Callable[[Toolstack, Session, Request], Awaitable[Answer] | Answer]
-OpenEntryPoint = Callable[[Toolstack, Request], Awaitable[Answer] | Answer]
 ENTRY_POINTS: dict[str, EntryPoint] = {}
+
+OpenEntryPoint = Callable[[Toolstack, Request], Awaitable[Answer] | Answer]
 OPEN_ENTRY_POINTS: dict[str, OpenEntryPoint] = {}
+
+NOTHING_TO_GIVE = frozenset({"rrd_updates", "host_rrd", "sr_rrd", "get_updates"})
+"""Entry points of data this server has none of: clients expect a bare 404 then."""
 
 
 def entry_point(name: str) -> Callable[[EntryPoint], EntryPoint]:
@@ -58,7 +63,10 @@ def entry_point(name: str) -> Callable[[EntryPoint], EntryPoint]:
 
 
 def open_entry_point(name: str) -> Callable[[OpenEntryPoint], OpenEntryPoint]:
-    """Register the decorated function for an entry point that lets callers in by itself."""
+    """Register the decorated function for an entry point that anybody may ask.
+
+    It finds out itself whether the request needs a login.
+    """
 
     def register(function: OpenEntryPoint) -> OpenEntryPoint:
         if name in OPEN_ENTRY_POINTS:
@@ -70,24 +78,20 @@ def open_entry_point(name: str) -> Callable[[OpenEntryPoint], OpenEntryPoint]:
 
 
 def add_entry_points(routes: Routes, toolstack: Toolstack) -> None:
-    """Route every entry point of the profile that is behind a login.
+    """Route every entry point of the profile that is behind a login or has code.
 
-    One without code answers 404 to those who may use it.
+    One without code fails with NOT_IMPLEMENTED for those who may use it.
     """
+    answer: Callable[[Request], Awaitable[Answer] | Answer]
     for handler in toolstack.model.http_handlers.values():
-        if handler.rbac and not handler.name.startswith("post_"):
-            code = ENTRY_POINTS.get(handler.name, _not_offered)
-            routes.add(
-                handler.method, handler.path, _guarded(toolstack, handler, code), name=handler.name
-            )
+        if handler.rbac:
+            code = ENTRY_POINTS.get(handler.name) or _not_offered(handler.name)
+            answer = _guarded(toolstack, handler, code)
         elif handler.name in OPEN_ENTRY_POINTS:
-            open_code = OPEN_ENTRY_POINTS[handler.name]
-            routes.add(
-                handler.method,
-                handler.path,
-                partial(open_code, toolstack),
-                name=handler.name,
-            )
+            answer = partial(OPEN_ENTRY_POINTS[handler.name], toolstack)
+        else:
+            continue
+        routes.add(handler.method, handler.path, answer, name=handler.name)
 
 
 @asynccontextmanager
@@ -142,6 +146,8 @@ def _guarded(
 ) -> Callable[[Request], Awaitable[Answer]]:
     async def answer(request: Request) -> Answer:
         async with logged_in(toolstack, request, handler.name) as session:
+            if handler.role == LOCAL_ROOT and not session.unix:
+                raise HttpError(403)
             check_permission(session, handler.name)
             try:
                 outcome = code(toolstack, session, request)
@@ -167,5 +173,11 @@ def _described(problem: ApiError) -> str:
     return f"{problem.code}: [ {'; '.join(problem.params)} ]"
 
 
-def _not_offered(toolstack: Toolstack, session: Session, request: Request) -> Any:
-    raise HttpError(404, "This server does not offer this yet")
+def _not_offered(name: str) -> EntryPoint:
+    def refuse(toolstack: Toolstack, session: Session, request: Request) -> Answer:
+        if name in NOTHING_TO_GIVE:
+            return Response(404, close=True)
+        raise err.NOT_IMPLEMENTED(f"http/{name}")
+
+    return refuse
+
