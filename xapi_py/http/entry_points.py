@@ -180,4 +180,3 @@ def _not_offered(name: str) -> EntryPoint:
         raise err.NOT_IMPLEMENTED(f"http/{name}")
 
     return refuse
-
