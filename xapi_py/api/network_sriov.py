@@ -7,7 +7,7 @@ from xapi_py.api.pif import checks
 from xapi_py.api.pif.plug import plug_pif, unplug_pif
 from xapi_py.api.registry import message
 from xapi_py.base.errors import ApiError
-from xapi_py.base.names import Ref
+from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.pool.network_records import delete_pif
@@ -56,6 +56,8 @@ def _make(call: Call, pif: Row, network: Ref) -> tuple[Ref, Ref]:
         "metrics": pif.metrics,
         "physical": False,
         "currently_attached": False,
+        "bond_slave_of": NULL_REF,
+        "VLAN_master_of": NULL_REF,
     }
     with call.db.transaction() as tx:
         logical = tx.create("PIF", fields)
@@ -96,4 +98,4 @@ def get_remaining_capacity(call: Call, self: Ref) -> int:
     if card is None:
         return 0
     functions = [call.db.row("PCI", ref) for ref in card.virtual_functions]
-    return sum(1 for f in functions if f.scheduled_to_be_attached_to in ("", "OpaqueRef:NULL"))
+    return sum(1 for f in functions if f.scheduled_to_be_attached_to in ("", NULL_REF))

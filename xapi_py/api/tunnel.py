@@ -8,7 +8,7 @@ from xapi_py.api.pif import checks
 from xapi_py.api.pif.plug import plug_pif, unplug_pif
 from xapi_py.api.registry import message
 from xapi_py.base.errors import ApiError
-from xapi_py.base.names import Ref
+from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.plan import network_config
@@ -76,6 +76,8 @@ def _make(call: Call, pif: Row, network: Ref, protocol: str) -> tuple[Ref, Ref]:
             "metrics": tx.create("PIF_metrics", {"pci_bus_path": "N/A"}),
             "physical": False,
             "currently_attached": False,
+            "bond_slave_of": NULL_REF,
+            "VLAN_master_of": NULL_REF,
             "IPv6": ("",),
         }
         access = tx.create("PIF", fields)

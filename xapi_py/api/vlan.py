@@ -75,6 +75,7 @@ def make_records(call: Call, tx: Transaction, pif: Row, tag: int, network: Ref, 
         "physical": False,
         "currently_attached": False,
         "VLAN_master_of": vlan,
+        "bond_slave_of": NULL_REF,
         "IPv6": ("",),
         "primary_address_type": pif.primary_address_type,
     }
@@ -98,7 +99,7 @@ async def destroy(call: Call, self: Ref) -> None:
         checks.not_management(pif)
         checks.not_vital(call, pif)
         if pif.physical:
-            raise err.PIF_IS_PHYSICAL()
+            raise ApiError("PIF_IS_PHYSICAL")
         checks.no_vif_in_use(call, pif)
         await unplug_pif(call, pif)
     with call.db.transaction() as tx:
@@ -159,7 +160,7 @@ async def destroy_pif(call: Call, self: Ref) -> None:
     """Remove the VLAN of a PIF.  Errors: PIF_IS_PHYSICAL for others, those of VLAN.destroy."""
     pif = call.db.row("PIF", self)
     if pif.VLAN_master_of in ("", NULL_REF):
-        raise err.PIF_IS_PHYSICAL()
+        raise ApiError("PIF_IS_PHYSICAL")
     await destroy(call, Ref(pif.VLAN_master_of))
 
 

@@ -35,7 +35,7 @@ async def get_blob(toolstack: Toolstack, request: Request) -> Response:
     async with logged_in(toolstack, request, REALM) as session:
         check_permission(session, "get_blob")
         if "uuid" not in request.query and "ref" not in request.query:
-            raise HttpError(400)
+            return Response(400)
         if row is None:
             return Response(404, (b"Unknown reference\n",))
         return _content(toolstack, row)

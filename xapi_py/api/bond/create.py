@@ -129,6 +129,8 @@ class _Making:
             "physical": False,
             "currently_attached": False,
             "properties": dict(self.primary.properties),
+            "bond_slave_of": NULL_REF,
+            "VLAN_master_of": NULL_REF,
             "IPv6": ("",),
         }
         return tx.create("PIF", fields)

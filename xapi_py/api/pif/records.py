@@ -60,6 +60,8 @@ def _add_nic(
         "currently_attached": False,
         "capabilities": tuple(link["capabilities"]),
         "properties": {"gro": "on"},
+        "bond_slave_of": NULL_REF,
+        "VLAN_master_of": NULL_REF,
     }
     return tx.create("PIF", fields)
 

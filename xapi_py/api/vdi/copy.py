@@ -39,7 +39,7 @@ async def copy_to_sr(call: Call, vdi: Ref, sr: Ref, operation: str = "copy") -> 
         call.allow_cancel()
         uuid = new_uuid()
         with expecting(uuid):
-            made = await _copy(call, host, row, target, {"vdi_info": _info_of(row, uuid)})
+            made = await copy_data(call, host, row, target, {"vdi_info": info_of(row, uuid)})
         fresh = {
             "other_config": row.other_config,
             "tags": row.tags,
@@ -50,7 +50,7 @@ async def copy_to_sr(call: Call, vdi: Ref, sr: Ref, operation: str = "copy") -> 
             return put_vdi(call.db, tx, call.db.row("SR", sr), made, fresh)
 
 
-def _info_of(row: Row, uuid: str) -> dict[str, object]:
+def info_of(row: Row, uuid: str) -> dict[str, object]:
     return {
         "uuid": uuid,
         "name_label": row.name_label,
@@ -71,14 +71,16 @@ async def _copy_into(call: Call, row: Row, into: Row) -> Ref:
     host = common_host(call, call.db.row("SR", row.SR), target)
     async with storage_operation(call, ("VDI", row.ref, "copy"), ("VDI", into.ref, "copy")):
         call.allow_cancel()
-        made = await _copy(call, host, row, target, {"dest_vdi": into.uuid})
+        made = await copy_data(call, host, row, target, {"dest_vdi": into.uuid})
         if call.db.find("VDI", into.ref) is not None:
             with call.db.transaction() as tx:
                 put_vdi(call.db, tx, target, made)
     return into.ref
 
 
-async def _copy(call: Call, host: Ref, row: Row, target: Row, more: Mapping[str, object]) -> Any:
+async def copy_data(
+    call: Call, host: Ref, row: Row, target: Row, more: Mapping[str, object]
+) -> Any:
     source = call.db.row("SR", row.SR)
     params = {"sr": source.uuid, "vdi": row.uuid, "dest_sr": target.uuid, **more}
     return await on_host(call, host, "VDI.copy", params, sr=target.ref, vdi=row.ref)
