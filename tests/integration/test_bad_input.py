@@ -36,6 +36,8 @@ def pool(tmp_path_factory) -> Iterator[RunningPool]:
     with running("--simulator", str(described)) as started:
         started.start()
         with user(started.host()) as root:
+            login = {"user": "a-read-only", "pass": "pw"}
+            root("pool.enable_external_auth", root.pool(), login, "example.com", "AD")
             for role in ROLES:
                 record = {"subject_identifier": f"S-1-5-{role}", "other_config": {}}
                 subject = root("subject.create", record)
