@@ -88,7 +88,7 @@ def mixed(pool: BenchPool, vms: list[str]) -> Load:
 
 def run(scale: Scale) -> list[Line]:
     """Measure bar 7."""
-    with bench_pool(scale.stall_vms) as pool:
+    with bench_pool(scale.stall_vms, watched=True) as pool:
         client = pool.client()
         vms = client.call("VM.get_all")
         load = mixed(pool, vms)

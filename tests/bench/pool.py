@@ -29,7 +29,10 @@ HOST = {"memory_mib": 4_000_000}
 class BenchPool:
     """The daemons of one host and its API server, on any free port."""
 
-    def __init__(self, folder: Path, simulator: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, simulator: dict[str, Any] | None = None, watched: bool = False
+    ) -> None:
+        self._program = "tests.bench.watched_server" if watched else "xapi_py.main"
         self.state = folder / "state"
         self._stalls = folder / "stalls.json"
         (self.state / "run").mkdir(parents=True)
@@ -60,7 +63,7 @@ class BenchPool:
             self._spawn(name, [module, *own, *config])
         own = ["--state", str(self.state), "--http", "0", "--https", "0"]
         own += ["--password-file", str(self._folder / "pw"), "--profile", "7.1", *config]
-        ready = self._spawn("xapi", ["tests.bench.watched_server", *own])
+        ready = self._spawn("xapi", [self._program, *own])
         self.port = ready["http"]
 
     def _spawn(self, name: str, command: list[str]) -> Any:
@@ -111,10 +114,10 @@ class BenchPool:
 
 
 @contextlib.contextmanager
-def bench_pool(vms: int = 0) -> Iterator[BenchPool]:
+def bench_pool(vms: int = 0, watched: bool = False) -> Iterator[BenchPool]:
     """A running pool with so many VM records, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="xb-", dir="/tmp") as folder:
-        pool = BenchPool(Path(folder))
+        pool = BenchPool(Path(folder), watched=watched)
         pool.start()
         try:
             if vms:

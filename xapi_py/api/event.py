@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from xapi_py.api.call import Call
 from xapi_py.api.registry import message
 from xapi_py.datamodel import errors as err
@@ -12,11 +14,13 @@ from xapi_py.session.audit import track_id
 
 
 @message("event.from", encoder=encode_batch)
-async def from_(call: Call, classes: tuple[str, ...], token: str, timeout: float) -> Batch:
+def from_(
+    call: Call, classes: tuple[str, ...], token: str, timeout: float
+) -> "Batch | Deferred[Batch]":
     """Wait for changes of the given classes and objects after a token."""
     events = call.toolstack.events
     since = parse_token(token)
-    return await events.wait(call.session, events.subscription(classes), since, timeout)
+    return events.wait(call.session, events.subscription(classes), since, timeout)
 
 
 @message("event.register")

@@ -6,6 +6,7 @@ Two thirds of all messages need no code of their own.  Source: facts/README.md,
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import cache
+from types import CoroutineType
 from typing import Any, TypeGuard
 
 from xapi_py.api.call import Call
@@ -28,7 +29,7 @@ Handler = Callable[..., Any]
 
 def is_coroutine(value: object) -> TypeGuard[Coroutine[Any, Any, Any]]:
     """Whether a handler gave work to wait for rather than a value."""
-    return isinstance(value, Coroutine)
+    return type(value) is CoroutineType
 
 
 def result_text(value: object, kind: Type, model: Model) -> str:

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from xapi_py.base.slices import Steps
 
 Handler = Callable[..., Any]
-"""Called as ``handler(call, *arguments)``; gives a data value or a coroutine of one."""
+"""Called as ``handler(call, *arguments)``; gives a data value or a coroutine of one, or a
+Deferred where it only waits and changes nothing."""
 
 ResultEncoder = Callable[[Any, Any, Any], list[bytes] | Steps[list[bytes]]]
 """Called as ``encoder(dialect, model, value)``; gives the fragments of the result, or the

@@ -51,9 +51,8 @@ def _encode(dialect: Dialect, model: Model, batch: Batch) -> Steps[list[bytes]]:
     if len(events) > 1:
         events.pop()  # the last separator
     events.append(closing)
-    counts = dialect.struct([(n, dialect.count(c)) for n, c in batch.counts.items()])
     rest = [
-        ("valid_ref_counts", b"".join(counts)),
+        ("valid_ref_counts", _counts(dialect, batch.counts)),
         ("token", dialect.text(format_token(batch.generation))),
     ]
     before, after = dialect.members([("events", _HOLE), *rest]).split(_HOLE)
@@ -61,6 +60,18 @@ def _encode(dialect: Dialect, model: Model, batch: Batch) -> Steps[list[bytes]]:
     if sum(map(len, chunks)) <= KEPT_BYTES:
         chunks = batch.encoded[dialect] = [b"".join(chunks)]
     return chunks
+
+
+_last_counts: dict[Dialect, tuple[dict[str, int], bytes]] = {}
+
+
+def _counts(dialect: Dialect, counts: dict[str, int]) -> bytes:
+    """Encode the counts, which seldom change from one batch to the next."""
+    known = _last_counts.get(dialect)
+    if known is None or known[0] != counts:
+        text = b"".join(dialect.struct([(n, dialect.count(c)) for n, c in counts.items()]))
+        known = _last_counts[dialect] = (counts, text)
+    return known[1]
 
 
 _HOLE: Final = b"\0"

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from xapi_py.base.names import Ref
-from xapi_py.base.reactor import Clock
+from xapi_py.base.reactor import Clock, Timer
 from xapi_py.datamodel.model import Model
 from xapi_py.db.database import Database
 from xapi_py.db.row import Row
@@ -23,6 +24,7 @@ from xapi_py.session.sessions import Session
 
 MAX_WAIT_S = 86400.0
 CACHED_BATCHES = 8
+CACHED_CLASS_SETS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +75,14 @@ class Batch:
         return sum(len(part.rows) + len(part.gone) for part in self.parts)
 
 
+@dataclass(slots=True, eq=False)
 class _Waiter:
-    __slots__ = ("deferred", "subscription", "classes")
-
-    def __init__(
-        self, deferred: "Deferred[None]", subscription: Subscription, classes: frozenset[str]
-    ) -> None:
-        self.deferred = deferred
-        self.subscription = subscription
-        self.classes = classes
+    answer: "Deferred[Batch]"
+    session: Session
+    subscription: Subscription
+    classes: frozenset[str]
+    since: int
+    timer: Timer | None = None
 
 
 class Events:
@@ -93,12 +94,15 @@ class Events:
         self._db = db
         self._clock = clock
         self._classes = tuple(n for n in event_classes(model) if n in db.tables)
-        self._all_names = tuple(model.classes)
+        self._rows_of = {
+            n.lower(): db.tables[n].rows if n in db.tables else {} for n in model.classes
+        }
         parser = SubscriptionParser(model)
         self._parse = parser.parse
         self._is_live = is_live
         self.old = OldStyleEvents(db, parser, clock, self._classes, _recorder(model))
-        self._waiters: dict[Deferred[None], _Waiter] = {}
+        self._waiters: dict[_Waiter, None] = {}
+        self._class_sets: dict[Subscription, frozenset[str]] = {}
         self._published = db.generation
         self._batches: dict[tuple[Subscription, int | None], Batch] = {}
         db.subscribe(self._changed)
@@ -112,9 +116,9 @@ class Events:
         """Read the class list of a client."""
         return self._parse(texts)
 
-    async def wait(
+    def wait(
         self, session: Session, subscription: Subscription, since: int | None, timeout_s: float
-    ) -> Batch:
+    ) -> "Batch | Deferred[Batch]":
         """Give what changed after ``since``, waiting up to ``timeout_s`` for something.
 
         ``since`` None, or a generation from before this process started, gives
@@ -126,47 +130,48 @@ class Events:
         batch = self._collect(subscription, since)
         if batch.parts or since is None or timeout_s <= 0:
             return batch
-        deadline = self._clock.seconds() + min(timeout_s, MAX_WAIT_S)
-        while not batch.parts:
-            remaining = deadline - self._clock.seconds()
-            if remaining <= 0:
-                return batch
-            await self._wait_for_change(session, subscription, remaining)
-            batch = self._collect(subscription, since)
-        return batch
+        classes = self._classes_of(subscription)
+        waiter = _Waiter(Deferred(), session, subscription, classes, since)
+        self._waiters[waiter] = None
+        session.blocked.add(waiter.answer)
+        waiter.timer = self._clock.callLater(min(timeout_s, MAX_WAIT_S), self._expire, waiter)
+        return waiter.answer.addErrback(self._failed, waiter)
 
     def _changed(self, classes: frozenset[str], generation: int) -> None:
         self._published = generation
         self._batches.clear()
         self.old.changed(self._is_live, generation)
-        woken = [w for w in self._waiters.values() if self._concerns(w, classes)]
-        for waiter in woken:
-            self._waiters.pop(waiter.deferred, None)
-            waiter.deferred.callback(None)
+        for waiter in tuple(self._waiters):
+            if not waiter.subscription.everything and waiter.classes.isdisjoint(classes):
+                continue
+            batch = self._collect(waiter.subscription, waiter.since)
+            if batch.parts and waiter in self._waiters:
+                self._forget(waiter)
+                waiter.answer.callback(batch)
 
-    @staticmethod
-    def _concerns(waiter: _Waiter, classes: frozenset[str]) -> bool:
-        return waiter.subscription.everything or not waiter.classes.isdisjoint(classes)
+    def _expire(self, waiter: _Waiter) -> None:
+        waiter.timer = None
+        self._forget(waiter)
+        waiter.answer.callback(self._collect(waiter.subscription, waiter.since))
 
-    async def _wait_for_change(
-        self, session: Session, subscription: Subscription, timeout_s: float
-    ) -> None:
-        classes = frozenset(subscription.names(self._classes))
-        waiting: Deferred[None] = Deferred()
-        self._waiters[waiting] = _Waiter(waiting, subscription, classes)
-        session.blocked.add(waiting)
-        timer = self._clock.callLater(timeout_s, self._expire, waiting)
-        try:
-            await waiting
-        finally:
-            self._waiters.pop(waiting, None)
-            session.blocked.discard(waiting)
-            if timer.active():
-                timer.cancel()
+    def _failed(self, failure: Failure, waiter: _Waiter) -> Failure:
+        """Forget a waiter whose session ended or whose client left."""
+        self._forget(waiter)
+        return failure
 
-    def _expire(self, waiting: "Deferred[None]") -> None:
-        if self._waiters.pop(waiting, None) is not None:
-            waiting.callback(None)
+    def _forget(self, waiter: _Waiter) -> None:
+        self._waiters.pop(waiter, None)
+        waiter.session.blocked.discard(waiter.answer)
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+
+    def _classes_of(self, subscription: Subscription) -> frozenset[str]:
+        known = self._class_sets.get(subscription)
+        if known is None:
+            if len(self._class_sets) >= CACHED_CLASS_SETS:
+                self._class_sets.clear()
+            known = self._class_sets[subscription] = frozenset(subscription.names(self._classes))
+        return known
 
     def _collect(self, subscription: Subscription, since: int | None) -> Batch:
         key = (subscription, since)
@@ -182,8 +187,7 @@ class Events:
         return batch
 
     def _counts(self) -> dict[str, int]:
-        tables = self._db.tables
-        return {n.lower(): len(tables[n].rows) if n in tables else 0 for n in self._all_names}
+        return {name: len(rows) for name, rows in self._rows_of.items()}
 
     def _snapshot(self, subscription: Subscription) -> tuple[Part, ...]:
         found: list[Part] = []

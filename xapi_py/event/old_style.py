@@ -6,7 +6,7 @@ Events; facts/traces, group events.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +76,7 @@ class OldStyleEvents:
         queue = self._queues.get(session.ref)
         return queue is not None and (queue.everything or bool(queue.classes))
 
-    def register(self, session: Session, texts: Iterable[str]) -> None:
+    def register(self, session: Session, texts: tuple[str, ...]) -> None:
         """Follow more classes."""
         wanted = self._parse(texts)
         if not self._queues:
@@ -88,7 +88,7 @@ class OldStyleEvents:
         for name in self._classes if wanted.everything else wanted.classes:
             self._follow(name)
 
-    def unregister(self, session: Session, texts: Iterable[str]) -> None:
+    def unregister(self, session: Session, texts: tuple[str, ...]) -> None:
         """Follow fewer classes."""
         queue = self._queues.get(session.ref)
         if queue is None:

@@ -8,15 +8,17 @@ from xapi_py.datamodel import errors as err
 from xapi_py.datamodel.model import Model
 
 _TOKEN_PART = re.compile(r"-?\d{1,20}")
+MAX_KNOWN = 1000
 _MAX_GENERATION = 2**62
 """A larger number does not fit the token of the real server."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Subscription:
     """The classes and single objects a client follows.
 
-    Names of classes are those of the model; ``everything`` is ``*``.
+    Names of classes are those of the model; ``everything`` is ``*``.  The
+    parser gives the same one for the same texts, so they compare by identity.
     """
 
     everything: bool = False
@@ -51,9 +53,18 @@ class SubscriptionParser:
 
     def __init__(self, model: Model) -> None:
         self._names = {name.lower(): name for name in event_classes(model)}
+        self._known: dict[tuple[str, ...], Subscription] = {}
 
-    def parse(self, texts: Iterable[str]) -> Subscription:
+    def parse(self, texts: tuple[str, ...]) -> Subscription:
         """Read a list of texts."""
+        known = self._known.get(texts)
+        if known is None:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            known = self._known[texts] = self._read(texts)
+        return known
+
+    def _read(self, texts: Iterable[str]) -> Subscription:
         classes: set[str] = set()
         objects: set[tuple[str, str]] = set()
         everything = False

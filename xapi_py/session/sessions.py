@@ -7,6 +7,7 @@ that clients can read it; the objects here carry what every call needs.
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -47,7 +48,7 @@ class Session:
     permissions: frozenset[str] = frozenset()
     last_active: float = 0.0
     written_active: float = 0.0
-    blocked: set["Deferred[None]"] = field(default_factory=set)
+    blocked: set["Deferred[Any]"] = field(default_factory=set)
 
 
 class Sessions:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from xapi_py.base.errors import ApiError
@@ -55,9 +55,7 @@ class World:
         self, *classes: str, since: int | None, timeout_s: float = 30, by: Session | None = None
     ) -> "Deferred[Batch]":
         subscription = self.events.subscription(classes)
-        return Deferred.fromCoroutine(
-            self.events.wait(by or self.session, subscription, since, timeout_s)
-        )
+        return maybeDeferred(self.events.wait, by or self.session, subscription, since, timeout_s)
 
     def now(self, *classes: str, since: int | None) -> list[tuple[str, str, str]]:
         batch: Any = self.wait(*classes, since=since, timeout_s=0).result
