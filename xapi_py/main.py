@@ -23,6 +23,7 @@ from xapi_py.base.config import ConfigError
 from xapi_py.base.names import Ref
 from xapi_py.base.rpc.client import RpcClient
 from xapi_py.base.service import announce_ready
+from xapi_py.cli.endpoint import add_cli_route
 from xapi_py.datamodel.model import Model
 from xapi_py.datamodel.profiles import load_model
 from xapi_py.db.database import Database
@@ -134,7 +135,14 @@ async def start(options: Options, reactor: Any) -> Toolstack:
     toolstack.hosts.add(HostGateway(localhost, xenops, sm, networkd))
     await background.before_clients(toolstack)
     garbage.settle()
-    endpoints = serve(toolstack, Dispatcher(toolstack), options.http, options.https, reactor)
+    endpoints = serve(
+        toolstack,
+        Dispatcher(toolstack),
+        options.http,
+        options.https,
+        reactor,
+        more=(add_cli_route,),
+    )
     _announce(options, endpoints)
     background.after_clients(toolstack)
     return toolstack

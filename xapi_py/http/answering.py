@@ -14,6 +14,7 @@ from xapi_py.base.names import new_uuid
 from xapi_py.http import pages
 from xapi_py.http.bodies import BodyCutShort
 from xapi_py.http.messages import (
+    NO_HEAD,
     Answer,
     Headers,
     HttpError,
@@ -219,7 +220,8 @@ class AnsweringConnection(Protocol):
         self._next_request()
 
     def _hand_over(self, takeover: Takeover) -> None:
-        self._out.write(pages.takeover_head(takeover.status, takeover.headers))
+        if takeover.status != NO_HEAD:
+            self._out.write(pages.takeover_head(takeover.status, takeover.headers))
         leftover, self._buffer = self._buffer, b""
         self._state = State.TAKEN
         self._deadline = 0.0

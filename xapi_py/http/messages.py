@@ -59,12 +59,17 @@ class StreamingResponse:
     length: int | None = None
 
 
+NO_HEAD: Final = 0
+"""The status of a Takeover before which nothing is written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Takeover:
     """An answer after which ``protocol`` owns the connection.
 
-    The status line and headers are written first; the protocol then gets the
-    transport and every byte that came after the request's headers.
+    The status line and headers are written first, unless the status is
+    ``NO_HEAD``; the protocol then gets the transport and every byte that came
+    after the request's headers or its collected body.
     """
 
     protocol: ByteProtocol

@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 import pkgutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 SOCKET_NAME = "xapi"
 
+AddRoutes = Callable[[Routes, Toolstack, Dispatcher], None]
+"""Adds the routes of a part that stands above this one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
@@ -39,7 +43,9 @@ class Endpoints:
     socket: Path
 
 
-def routes_of(toolstack: Toolstack, dispatcher: Dispatcher) -> Routes:
+def routes_of(
+    toolstack: Toolstack, dispatcher: Dispatcher, more: Sequence[AddRoutes] = ()
+) -> Routes:
     """Give all paths this server answers."""
     routes = Routes()
 
@@ -49,6 +55,8 @@ def routes_of(toolstack: Toolstack, dispatcher: Dispatcher) -> Routes:
         return dispatcher.rpc(dialect, call, caller_of(request))
 
     add_rpc_routes(routes, rpc, toolstack.model.profile)
+    for add in more:
+        add(routes, toolstack, dispatcher)
     load_transfers()
     add_entry_points(routes, toolstack)
     routes.add("GET", "/", StaticFiles(toolstack.settings.state / "www"), name="get_root")
@@ -80,14 +88,19 @@ def caller_of(request: Request) -> Caller:
 
 
 def serve(
-    toolstack: Toolstack, dispatcher: Dispatcher, http: int, https: int, reactor: Any
+    toolstack: Toolstack,
+    dispatcher: Dispatcher,
+    http: int,
+    https: int,
+    reactor: Any,
+    more: Sequence[AddRoutes] = (),
 ) -> Endpoints:
     """Listen on the host's address; port 0 takes any free one.
 
     Errors: CannotListenError.
     """
     settings = toolstack.settings
-    routes = routes_of(toolstack, dispatcher)
+    routes = routes_of(toolstack, dispatcher, more)
     address = settings.address
     plain = reactor.listenTCP(
         http, HttpServer(routes, reactor, kind="tcp"), interface=address, backlog=512

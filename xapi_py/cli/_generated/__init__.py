@@ -1,0 +1,3 @@
+"""Generated modules of the command line."""
+
+__all__: list[str] = []

@@ -1,0 +1,41 @@
+"""POST /cli: where clients of the command line come in."""
+
+from xapi_py.api.dispatch import Dispatcher
+from xapi_py.api.toolstack import Toolstack
+from xapi_py.cli.conversation import Conversation
+from xapi_py.cli.registry import load_commands
+from xapi_py.cli.run import CommandLine
+from xapi_py.cli.table import load_tables
+from xapi_py.http.messages import NO_HEAD, Request, Takeover
+from xapi_py.http.routes import Routes
+from xapi_py.http.serve import caller_of
+
+BODY_LIMIT_BYTES = 200 * 1024
+
+
+class CliEndpoint:
+    """Turns a request into a conversation; no HTTP answer is sent."""
+
+    limit_bytes = BODY_LIMIT_BYTES
+
+    def __init__(self, command_line: CommandLine) -> None:
+        self._command_line = command_line
+
+    def answer(self, request: Request) -> Takeover:
+        """Give the conversation that runs the command of a request."""
+        body = request.content.decode("utf-8", "surrogateescape")
+        caller = caller_of(request)
+        caller.on_disconnect = None
+
+        async def serve(client: Conversation) -> int:
+            return await self._command_line.run(body, caller, client)
+
+        return Takeover(Conversation(serve), status=NO_HEAD)
+
+
+def add_cli_route(routes: Routes, toolstack: Toolstack, dispatcher: Dispatcher) -> None:
+    """Answer clients of the command line."""
+    load_commands()
+    tables = load_tables(toolstack.model.profile)
+    command_line = CommandLine(dispatcher, toolstack.model, tables)
+    routes.add_content("POST", "/cli", CliEndpoint(command_line), name="post_cli")

@@ -1,0 +1,109 @@
+"""xe help.  Source: brief CLI-PROTOCOL 4.7."""
+
+from collections.abc import Iterable
+
+from xapi_py.cli.printer import MinimalPrinter, Printer, Record
+from xapi_py.cli.suggestions import closest
+from xapi_py.cli.table import CommandSpec, Tables
+from xapi_py.cli.words import STANDARD, Words
+
+LINE_LIMIT = 74
+USAGE = """\
+Usage:
+  xe <command>
+    [ -s <server> ]            XenServer host
+    [ -p <port> ]              XenServer port number
+    [ -u <username> -pw <password> | -pwf <password file> ]
+                               User authentication (password or file)
+    [ --nossl ]                Disable SSL/TLS
+    [ --debug ]                Enable debug output
+    [ --debug-on-fail ]        Enable debug output only on failure
+    [ --traceparent <value> ]  Distributed tracing context
+    [ <other arguments> ... ]  Command-specific options
+
+To get help on a specific command:
+  xe help <command>
+
+To get a full listing of commands:
+  xe help --all
+"""
+USAGE_7_1 = """\
+Usage: xe <command> [-s server] [-pw passwd] [-p port] [-u user] [-pwf password-file]
+  [command specific arguments]
+
+To get help on a specific command: xe help <command>
+To get a full listing of commands: xe help --all
+"""
+
+
+def show_help(printer: Printer, words: Words, tables: Tables) -> None:
+    """Print the help a user asked for."""
+    asked = [
+        key
+        for key, value in words.pairs
+        if key not in STANDARD and not value and not key.startswith("output=")
+    ]
+    if asked:
+        for name in asked:
+            _one(printer, name, tables)
+        return
+    everything = words.has("all")
+    names = [
+        c.name
+        for c in tables.commands.values()
+        if "hidden" not in c.flags and (everything or "standard" in c.flags)
+    ]
+    if isinstance(printer, MinimalPrinter):
+        printer.listing(names)
+        return
+    usage = USAGE_7_1 if tables.model.profile == "7.1" else USAGE
+    heading = "Full command list" if everything else "Common command list"
+    head = f"{usage}\n{heading}\n{'-' * len(heading)}\n"
+    for line in head.split("\n"):
+        printer.message(line)
+    groups = _grouped(names) if everything else [names]
+    for number, group in enumerate(groups):
+        if number:
+            printer.message("")
+        for line in wrapped(group):
+            printer.message(line)
+
+
+def _grouped(names: list[str]) -> list[list[str]]:
+    hosts = [n for n in names if n.startswith("host-")]
+    vms = [n for n in names if n.startswith("vm-")]
+    others = [n for n in names if not n.startswith(("host-", "vm-"))]
+    return [hosts, vms, others]
+
+
+def wrapped(names: Iterable[str]) -> list[str]:
+    """Lay out names in lines that start with four blanks."""
+    lines: list[str] = []
+    line = ""
+    for name in names:
+        if line and len(line) + len(name) > LINE_LIMIT:
+            lines.append(line)
+            line = ""
+        line = f"{line}, {name}" if line else f"    {name}"
+    return [*lines, line] if line else lines
+
+
+def _one(printer: Printer, name: str, tables: Tables) -> None:
+    command = tables.commands.get(name)
+    if command is None:
+        likely = closest(name, tables.commands)
+        hint = f" (did you mean '{likely}'?)" if likely else ""
+        printer.message(f"Unknown command '{name}'{hint}")
+        return
+    printer.table([description(command)])
+
+
+def description(command: CommandSpec) -> Record:
+    """Give what help shows about one command."""
+    selectors = sorted(f"<{f}>" for f in command.flags if f.endswith("-selectors"))
+    return [
+        ("command name        ", command.name),
+        ("reqd params     ", ", ".join(command.required)),
+        ("optional params ", ", ".join([*command.optional, *selectors])),
+        ("description     ", command.about),
+    ]

@@ -1,0 +1,170 @@
+"""One command from its text to its exit status.  Source: brief CLI-PROTOCOL 4.2."""
+
+import logging
+import traceback
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from xapi_py.api.call import Caller
+from xapi_py.api.dispatch import Dispatcher, internal_error
+from xapi_py.api.inside import InsideCaller
+from xapi_py.base.errors import ApiError
+from xapi_py.base.names import Ref
+from xapi_py.cli import errors, field_commands, plain_commands
+from xapi_py.cli.context import Context
+from xapi_py.cli.conversation import Conversation
+from xapi_py.cli.help_command import show_help
+from xapi_py.cli.printer import Printer, make_printer
+from xapi_py.cli.problems import (
+    ClientGone,
+    CliError,
+    CommandFailed,
+    ExitWith,
+    LoginFailed,
+    MissingParameter,
+    UnknownCommand,
+)
+from xapi_py.cli.registry import load_commands
+from xapi_py.cli.suggestions import closest
+from xapi_py.cli.table import CommandSpec, Tables
+from xapi_py.cli.words import STANDARD, Words, parse
+from xapi_py.datamodel.model import Model
+
+log = logging.getLogger(__name__)
+
+_LIKE = 0.86
+
+
+class CommandLine:
+    """Runs the commands of all clients of one server."""
+
+    def __init__(self, dispatcher: Dispatcher, model: Model, tables: Tables) -> None:
+        self._dispatcher = dispatcher
+        self._model = model
+        self._tables = tables
+
+    async def run(self, body: str, caller: Caller, client: Conversation) -> int:
+        """Run one command and give the exit status.  Errors: ClientGone."""
+        words: Words | None = None
+        try:
+            words = parse(body)
+            return await self._run(words, caller, client)
+        except ExitWith as problem:
+            return problem.code
+        except CliError as problem:
+            errors.explain(client, problem, self._tables, words)
+            if words is not None and words.has("trace"):
+                _trace(client, problem)
+            return 1
+
+    async def _run(self, words: Words, caller: Caller, client: Conversation) -> int:
+        printer = make_printer(client.say, client.say_error, words.output, words.flag("minimal"))
+        if words.command == "help":
+            show_help(printer, words, self._tables)
+            printer.flush()
+            return 0
+        command = self._tables.commands.get(words.command)
+        if command is None:
+            raise UnknownCommand(words.command)
+        check_parameters(command, words)
+        context: Context | None = None
+        try:
+            session = await self._login(words, command, caller)
+            api = InsideCaller(self._dispatcher, session, caller, self._model)
+            context = Context(words, command, self._tables, api, printer, client)
+            try:
+                await self._execute(context)
+                printer.flush()
+            finally:
+                if not words.session:
+                    await self._logout(api, command)
+            return 0
+        except ApiError as error:
+            await self._explain(client, error, context, caller)
+            if words.has("trace"):
+                _trace(client, error)
+            return 1
+        except CancelledError:
+            raise ClientGone from None
+
+    async def _explain(
+        self, client: Conversation, error: ApiError, context: Context | None, caller: Caller
+    ) -> None:
+        errors.explain_api(client, error, context)
+
+    async def _execute(self, context: Context) -> None:
+        command = context.command
+        code = load_commands().get(command.name)
+        try:
+            if code is not None:
+                await code(context)
+            elif command.do is not None:
+                await plain_commands.run(context)
+            elif command.record is not None:
+                await field_commands.run(context)
+            else:
+                await context.api.call(f"xe.{command.name}")
+        except (ApiError, CliError, ClientGone, CancelledError):
+            raise
+        except Exception:
+            raise internal_error(f"xe {command.name}", Failure()) from None
+
+    async def _login(self, words: Words, command: CommandSpec, caller: Caller) -> Ref:
+        if words.session:
+            return Ref(words.session)
+        user, password = words.get("username"), words.get("password")
+        nobody = InsideCaller(self._dispatcher, Ref(""), caller, self._model)
+        try:
+            if command.local_session:
+                method = "session.slave_local_login_with_password"
+                return Ref(await nobody.call(method, user, password))
+            method = "session.login_with_password"
+            return Ref(await nobody.call(method, user, password, "2.6", "cli"))
+        except ApiError as error:
+            if error.code != "SESSION_AUTHENTICATION_FAILED":
+                raise
+            wanted = "Please supply a user name and a password (-u and -pw)"
+            raise LoginFailed("Authentication failed" if user else wanted) from error
+
+    async def _logout(self, api: InsideCaller, command: CommandSpec) -> None:
+        local = command.local_session
+        try:
+            await api.call("session.local_logout" if local else "session.logout")
+        except ApiError as error:
+            log.info("logging out of xe failed: %s", error)
+
+
+def check_parameters(command: CommandSpec, words: Words) -> None:
+    """Refuse a command without a required parameter, or with a misspelt one.
+
+    The original ignores what it does not know; here a word that is almost a
+    parameter of the command, and stands where that is missing, is an error.
+    Errors: MissingParameter, CommandFailed.
+    """
+    for name in command.required:
+        if not words.has(name):
+            raise MissingParameter(name)
+    takes_fields = command.verb or any(f.endswith("-selectors") for f in command.flags)
+    if takes_fields:
+        return
+    known = {n for n in (*command.required, *command.optional, *command.also)}
+    given = {key for key, _ in words.pairs}
+    for key in given - known - STANDARD:
+        base, mark, _ = key.partition(":")
+        word = f"{base}:" if mark else key
+        if word in known or any(n[-1] in ":-" and key.startswith(n[:-1]) for n in known):
+            continue
+        likely = closest(word, known - given, _LIKE)
+        if likely:
+            raise CommandFailed(f"Unknown parameter '{key}' (did you mean '{likely}'?)")
+
+
+def _trace(client: Any, problem: Exception) -> None:
+    client.say_error(f"Raised {type(problem).__name__}{problem.args!r}\n")
+    client.say_error("Backtrace:\n")
+    client.say_error("".join(traceback.format_tb(problem.__traceback__)) + "\n")
+
+
+__all__ = ["CommandLine", "Deferred", "Printer", "check_parameters"]

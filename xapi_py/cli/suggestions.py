@@ -1,0 +1,18 @@
+"""What a user may have meant by a word that is not known."""
+
+import difflib
+from collections.abc import Iterable
+
+LIKENESS = 0.8
+
+
+def closest(word: str, known: Iterable[str], likeness: float = LIKENESS) -> str:
+    """Give the known word most like this one, "" when none is like it."""
+    found = difflib.get_close_matches(word, list(known), 1, likeness)
+    return found[0] if found else ""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Give the end of an error text that names the likely word, or nothing."""
+    found = closest(word, known)
+    return f" (did you mean '{found}'?)" if found else ""
