@@ -288,7 +288,7 @@ class Dispatcher:
     def _success(
         self, dialect: Dialect, raw: RawCall, call: Call, entry: Entry, value: Any
     ) -> "Chunks | Deferred[Chunks]":
-        if entry.encoder is None:
+        if entry.encoder is None or not dialect.encodes:
             return self._encoded(dialect, raw, entry, value)
         result = entry.encoder(dialect, self._model, value)
         if isinstance(result, list):

@@ -5,13 +5,14 @@ holds here: the number and types of parameters, the session, its permissions,
 the audit log, durability.  Only nothing is encoded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from xapi_py.api.call import Caller
 from xapi_py.api.dispatch import Dispatcher
+from xapi_py.api.listing import Listing
 from xapi_py.api.value_check import conforms
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
@@ -22,10 +23,11 @@ from xapi_py.wire.raw import RawCall
 
 
 class _Values(Dialect):
-    """The dialect in which a fragment is the value itself and a record is the row."""
+    """The dialect whose fragments are the data values themselves."""
 
     name = "inside"
     content_type = ""
+    encodes = False
 
     def parse_request(self, body: bytes) -> RawCall:
         raise NotImplementedError
@@ -44,22 +46,11 @@ class _Values(Dialect):
     def count(self, number: int) -> Any:
         return number
 
-    def array(self, items: Iterable[Any]) -> list[Any]:
-        return [tuple(items)]
-
-    def struct(self, members: Iterable[tuple[str, Any]]) -> list[Any]:
-        return [dict(members)]
+    def members(self, members: Iterable[tuple[str, Any]]) -> Any:
+        raise NotImplementedError
 
     def encode_record(self, row: Any, class_def: ClassDef, model: Model | None) -> Any:
         return row
-
-    def record(self, row: Any, class_def: ClassDef, model: Model | None = None) -> Any:
-        return row
-
-    def records(
-        self, rows: Iterable[Any], class_def: ClassDef, model: Model | None = None
-    ) -> list[Any]:
-        return [{row.ref: row for row in rows}]
 
     def success(self, chunks: Iterable[Any], id_: RequestId = 0) -> list[Any]:
         return list(chunks)
@@ -74,8 +65,7 @@ _VALUES = _Values()
 class InsideCaller:
     """Makes calls of one session.
 
-    Results are data values: sets are tuples, records are rows, and a map of
-    all records is a dict from reference to row.
+    Results are data values: sets are tuples and records are rows.
     """
 
     def __init__(self, dispatcher: Dispatcher, session: Ref, caller: Caller, model: Model) -> None:
@@ -111,6 +101,21 @@ class InsideCaller:
         if isinstance(outcome, Deferred):
             raise TypeError(f"{method} does not answer at once")
         return outcome
+
+    async def rows(self, method: str, *arguments: object) -> list[Any]:
+        """Call a message that gives many records.  Errors: ApiError."""
+        return _listed(await self.call(method, *arguments))
+
+    def read_rows(self, method: str, *arguments: object) -> list[Any]:
+        """Call a message that gives many records and answers at once."""
+        return _listed(self.read(method, *arguments))
+
+
+def _listed(found: Any) -> list[Any]:
+    if isinstance(found, Listing):
+        test = found.test
+        return list(found.rows) if test is None else [row for row in found.rows if test(row)]
+    return list(found.values()) if isinstance(found, Mapping) else list(found)
 
 
 def _unpacked(chunks: list[Any]) -> Any:

@@ -78,7 +78,7 @@ class Context:
 
     def records(self, cls: str) -> list[Any]:
         """Give the rows of all objects of a class."""
-        return list(self.api.read(f"{cls}.get_all_records").values())
+        return self.api.read_rows(f"{cls}.get_all_records")
 
     def uuid(self, cls: str, ref: str) -> str:
         """Give an object's uuid, or a text that says there is none."""

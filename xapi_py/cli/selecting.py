@@ -113,8 +113,7 @@ async def rows_of(context: Context, record: RecordSpec, filters: Pairs) -> list[
             raise
     if record.where == "true":
         return context.records(record.cls)
-    found = await context.api.call(f"{record.cls}.get_all_records_where", record.where)
-    return list(found.values())
+    return await context.api.rows(f"{record.cls}.get_all_records_where", record.where)
 
 
 async def select(

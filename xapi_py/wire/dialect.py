@@ -22,6 +22,8 @@ class Dialect(ABC):
 
     name: ClassVar[str]
     content_type: ClassVar[str]
+    encodes: ClassVar[bool] = True
+    """Whether results become text; False where values stay in the process."""
 
     def __init__(self, cache_limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self.fragments = FragmentCache(cache_limit_bytes)
