@@ -27,7 +27,7 @@ from tests.contract.xencenter_client import (
     Refused,
     XmlRpc,
 )
-from tests.integration.running_pool import RunningPool, running
+from tests.integration.running_pool import RunningPool, eventually, running
 from xapi_py.datamodel.model import Model
 from xapi_py.datamodel.profiles import load_model
 from xapi_py.datamodel.value_types import (
@@ -614,9 +614,27 @@ def test_H2_a_token_from_before_a_restart_gives_everything_or_a_clean_failure(ma
         assert seen == set(objects)
 
 
-@pytest.mark.skip(reason="pools of several hosts come later; a member answers HOST_IS_SLAVE then")
-def test_H4_a_member_names_its_master():
-    raise AssertionError
+def test_H4_a_member_names_its_master(make_pool):
+    pool = make_pool().start()
+    (pool.state / "host-1" / "pool.conf").write_text("slave:192.0.2.5")
+    before = pool.kill("xapi")
+    eventually(lambda: started_again(pool, before), "xapi is started again")
+    host = pool.host()
+    for dialect in (XmlRpc(), JsonRpc("1.0")):
+        with pytest.raises(Refused) as refused:
+            plain(pool, dialect).call(
+                "session.login_with_password", host.user, "wrong", "2.6", "XenAPI/2.6"
+            )
+        assert refused.value.args == ("HOST_IS_SLAVE", "192.0.2.5")
+
+
+def started_again(pool: RunningPool, before: int) -> bool:
+    """Tell whether another process serves the host's port."""
+    with contextlib.suppress(LookupError, OSError):
+        if pool.daemon("xapi") != before:
+            Connection(pool.host().address, pool.host().http).close()
+            return True
+    return False
 
 
 def test_H4_a_wrong_password_has_its_own_code(xencenter: XenCenter):

@@ -242,7 +242,7 @@ class SimulatedNetwork:
         servers, domains = config.name_servers, config.domains
         if config.ipv4_mode == "DHCP4" and link.carrier:
             dhcp = self._host.network.dhcp
-            ipv4, gateway = (self._lease(link.name),), dhcp.gateway
+            ipv4, gateway = (self._lease(link),), dhcp.gateway
             servers, domains = dhcp.dns, dhcp.domains
         ipv6 = config.ipv6_addresses
         if config.ipv6_mode in ("DHCP6", "Autoconf6", "Linklocal6") and link.mac:
@@ -257,11 +257,15 @@ class SimulatedNetwork:
             domains=domains,
         )
 
-    def _lease(self, device: str) -> Address:
-        """The same device always gets the same address."""
+    def _lease(self, link: Link) -> Address:
+        """The same card always gets the same address, also as part of a bond; so do VLANs."""
         dhcp = self._host.network.dhcp
-        position = device.removeprefix("xenbr")
-        last = int(position) + 10 if position.isdigit() else 100 + zlib.crc32(device.encode()) % 150
+        bridge = self._state.bridges.get(link.name)
+        last = 100 + zlib.crc32(link.name.encode()) % 150
+        if bridge is None or not bridge.vlan:
+            for position, nic in enumerate(self._host.nics):
+                if nic.mac.lower() == link.mac:
+                    last = 10 + position
         return f"{dhcp.prefix}.{self._host.host}.{last}", dhcp.prefix_length
 
     async def counters(self) -> dict[str, Counters]:
