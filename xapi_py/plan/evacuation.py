@@ -6,6 +6,7 @@ from xapi_py.base.errors import ApiError
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.db.view import View
+from xapi_py.plan.memory import free_bytes, required_bytes
 from xapi_py.plan.operations.host import is_live
 from xapi_py.plan.placement import boot_error
 
@@ -46,9 +47,13 @@ def plan(view: View, host: Row) -> Plan:
 def _place(
     view: View, vm: Row, others: list[Row], promised: dict[str, list[str]]
 ) -> str | ApiError:
+    def free(view: View, host: Row, skip: str) -> int:
+        taken = sum(required_bytes(view.row("VM", ref)) for ref in promised[host.ref])
+        return max(0, free_bytes(view, host, skip) - taken)
+
     first: ApiError | None = None
     for other in others:
-        problem = boot_error(view, vm, other, lambda ref: tuple(promised[ref]))
+        problem = boot_error(view, vm, other, free)
         if problem is None:
             promised[other.ref].append(vm.ref)
             return other.ref

@@ -1,8 +1,9 @@
-"""Following a daemon's update feed: the loop that storage and network share."""
+"""Following a daemon's update feed: the loop that all consumers share."""
 
 import logging
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -34,6 +35,9 @@ class Following(ABC):
     everything is read again.
     """
 
+    asks: ClassVar[Mapping[str, Any]] = {}
+    """What is asked of the feed besides its changes."""
+
     def __init__(self, name: str, daemon: Daemon, clock: Clock) -> None:
         self._name = name
         self._daemon = daemon
@@ -49,13 +53,13 @@ class Following(ABC):
         """Bring the database in step with everything the daemon knows."""
 
     @abstractmethod
-    async def read_changed(self, updates: list[list[str]]) -> None:
-        """Bring the database in step with the objects named in ``updates``."""
+    async def read_changed(self, answer: Mapping[str, Any]) -> None:
+        """Bring the database in step with the objects named in ``answer["updates"]``."""
 
     def start(self) -> None:
         """Follow the daemon until ``stop``; lost connections are made again."""
         self._running = Deferred.fromCoroutine(self._follow())
-        self._running.addErrback(_ended_badly)
+        self._running.addErrback(ended_badly)
 
     def stop(self) -> None:
         """End following."""
@@ -88,14 +92,14 @@ class Following(ABC):
     async def step(self) -> None:
         """Wait for one batch of changes and write it."""
         wait_s = POLL_S if self._in_step else 0.0
-        params = {"epoch": self._epoch, "cursor": self._cursor, "timeout_s": wait_s}
+        params = {"epoch": self._epoch, "cursor": self._cursor, "timeout_s": wait_s, **self.asks}
         answer: Any = await self._daemon.updates(params, POLL_S)
         if answer.get("reset") or not self._in_step:
-            self._daemon.restarted()
             await self.read_all()
+            self._daemon.restarted()  # calls that wait for old cursors: their effects are here
             self._epoch = answer["epoch"]
         elif answer["updates"]:
-            await self.read_changed(answer["updates"])
+            await self.read_changed(answer)
         self._cursor = answer["cursor"]
         self._daemon.processed(self._cursor)
         self._note_in_step()
@@ -107,6 +111,7 @@ class Following(ABC):
             waiter.callback(None)
 
 
-def _ended_badly(failure: Failure) -> None:
+def ended_badly(failure: Failure) -> None:
+    """Log work of a consumer that failed; one that was cancelled is no failure."""
     if not failure.check(CancelledError):
         log.error("following a daemon ended\n%s", failure.getTraceback())

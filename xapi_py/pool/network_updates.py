@@ -1,6 +1,6 @@
 """Follows the network daemon of one host: carrier, speed, leases, state of bonds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from xapi_py.base.names import Ref
@@ -30,7 +30,7 @@ class NetworkUpdates(Following):
         """Read every device."""
         await self._refresh()
 
-    async def read_changed(self, updates: list[list[str]]) -> None:
+    async def read_changed(self, answer: Mapping[str, Any]) -> None:
         """Read every device: one call gives them all."""
         await self._refresh()
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from xapi_py.base.names import Ref
@@ -61,10 +62,10 @@ class StorageUpdates(Following):
         answer = result_of(await self._daemon.read("SR.scan", {"sr": uuid}, dbg="resync"))
         put_scan(self._db, sr, answer["sr"], answer["vdis"], since)
 
-    async def read_changed(self, updates: list[list[str]]) -> None:
+    async def read_changed(self, answer: Mapping[str, Any]) -> None:
         """Read the named SRs and disks again."""
         changed: dict[str, set[str]] = defaultdict(set)
-        for kind, sr, *rest in updates:
+        for kind, sr, *rest in answer["updates"]:
             changed[sr].update(rest if kind == "vdi" else ())
         for outcome in await all_of(self._refresh(sr, vdis) for sr, vdis in changed.items()):
             if outcome is not None:

@@ -6,37 +6,33 @@ again: VMs that run keep running, VMs that are gone become Halted.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
 from xapi_py.base.reactor import Clock
-from xapi_py.base.rpc.errors import RpcError, RpcInternalError, RpcTimeout, RpcUnreachable
-from xapi_py.base.waiting import sleep
 from xapi_py.db.database import Database
 from xapi_py.pool.domain_state import Ended, Place, Stat, apply
+from xapi_py.pool.following import TROUBLE, Following, ended_badly
 from xapi_py.pool.gateway import Daemon
 
 log = logging.getLogger(__name__)
-
-POLL_S = 30.0
-FIRST_RETRY_S = 0.05
-LAST_RETRY_S = 2.0
-_TROUBLE = (RpcError, RpcInternalError, RpcTimeout, RpcUnreachable)
 
 Alert = Callable[[str, Ref], None]
 """Called with the name of an alert and the VM it is about."""
 
 
-class XenopsUpdates:
+class XenopsUpdates(Following):
     """The consumer of one daemon's update feed; ``start`` it once, ``stop`` it at the end.
 
     ``alert`` is told of domains that ended by themselves, ``progress`` of how
     far the operation of a debug string is.
     """
+
+    asks: ClassVar[Mapping[str, Any]] = {"stat": True}
 
     def __init__(
         self,
@@ -48,69 +44,14 @@ class XenopsUpdates:
         alert: Alert,
         progress: Callable[[str, float], None],
     ) -> None:
+        super().__init__("the domain daemon", daemon, clock)
         self._db = db
-        self._daemon = daemon
         self._place = place
-        self._clock = clock
         self._alert = alert
         self._progress = progress
-        self._epoch = ""
-        self._cursor = 0
-        self._running: Deferred[None] | None = None
-        self._synced: list[Deferred[None]] = []
-        self._in_step = False
 
-    def start(self) -> None:
-        """Follow the daemon until ``stop``; lost connections are made again."""
-        self._running = Deferred.fromCoroutine(self._follow())
-        self._running.addErrback(_ended_badly)
-
-    def stop(self) -> None:
-        """End following."""
-        if self._running is not None:
-            self._running.cancel()
-
-    async def synced(self) -> None:
-        """Wait until the database shows the daemon's state once."""
-        if not self._in_step:
-            waiter: Deferred[None] = Deferred()
-            self._synced.append(waiter)
-            await waiter
-
-    async def _follow(self) -> None:
-        retry_s = FIRST_RETRY_S
-        while True:
-            try:
-                await self.step()
-                retry_s = FIRST_RETRY_S
-            except _TROUBLE as problem:
-                log.info("the domain daemon cannot be followed: %s", problem)
-            except Exception:  # outermost: one bad report must not stop all others
-                log.exception("a report of the domain daemon cannot be used")
-            else:
-                continue
-            self._lost()
-            await sleep(self._clock, retry_s)
-            retry_s = min(2 * retry_s, LAST_RETRY_S)
-
-    def _lost(self) -> None:
-        self._epoch = ""
-        self._daemon.restarted()
-
-    async def step(self) -> None:
-        """Wait for one batch of changes and write it."""
-        params = {"epoch": self._epoch, "cursor": self._cursor, "timeout_s": POLL_S, "stat": True}
-        answer: Any = await self._daemon.updates(params, POLL_S)
-        if answer.get("reset"):
-            await self._resync(answer)
-        else:
-            self._write(answer.get("vms", {}))
-            self._report(answer["updates"])
-        self._cursor = answer["cursor"]
-        self._daemon.processed(self._cursor)
-
-    async def _resync(self, answer: Mapping[str, Any]) -> None:
-        self._daemon.restarted()
+    async def read_all(self) -> None:
+        """Write the state of every VM the daemon or the database has on this host."""
         listed: Any = await self._daemon.read("VM.list", {}, dbg="resync")
         stats: dict[str, Stat | None] = {stat["id"]: stat for stat in listed}
         host = self._db.find("host", self._place.host)
@@ -119,11 +60,11 @@ class XenopsUpdates:
             if vm is not None and not vm.is_control_domain:
                 stats.setdefault(vm.uuid, None)
         self._write(stats)
-        self._epoch = answer["epoch"]
-        self._in_step = True
-        waiting, self._synced = self._synced, []
-        for waiter in waiting:
-            waiter.callback(None)
+
+    async def read_changed(self, answer: Mapping[str, Any]) -> None:
+        """Write the states that came with the changes."""
+        self._write(answer.get("vms", {}))
+        self._report(answer["updates"])
 
     def _write(self, stats: Mapping[str, Stat | None]) -> None:
         if not stats:
@@ -155,24 +96,19 @@ class XenopsUpdates:
         for update in updates:
             if update[0] == "task":
                 asking = Deferred.fromCoroutine(self._ask_progress(update[1]))
-                asking.addErrback(_ended_badly)
+                asking.addErrback(ended_badly)
 
     async def _ask_progress(self, dbg: str) -> None:
         try:
             stat: Any = await self._daemon.read("TASK.stat", {"id": dbg}, dbg="progress")
-        except _TROUBLE:
+        except TROUBLE:
             return  # it is over
         self._progress(dbg, float(stat["progress"]))
 
 
 def _forget_failed(failure: Failure) -> None:
-    failure.trap(*_TROUBLE)
+    failure.trap(*TROUBLE)
     log.info("the domain daemon keeps a VM: %s", failure.value)
-
-
-def _ended_badly(failure: Failure) -> None:
-    if not failure.check(CancelledError):
-        log.error("following the domain daemon ended\n%s", failure.getTraceback())
 
 
 def console_base(address: str, https_port: int) -> str:

@@ -3,14 +3,13 @@
 from xapi_py.api.call import Call
 from xapi_py.api.registry import message
 from xapi_py.base.names import Ref
-from xapi_py.plan import memory
 
 
 @message("host.compute_free_memory")
 def compute_free_memory(call: Call, host: Ref) -> int:
     """Give what can still be promised to guests."""
     row = call.db.row("host", host)
-    return memory.free_bytes(call.db, row, call.toolstack.reservations.scheduled(host))
+    return call.toolstack.reservations.free_bytes(call.db, row)
 
 
 @message("host.compute_memory_overhead")

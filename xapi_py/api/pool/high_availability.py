@@ -56,7 +56,7 @@ def set_ha_host_failures_to_tolerate(call: Call, self: Ref, value: int) -> None:
 @message("pool.ha_failover_plan_exists")
 def ha_failover_plan_exists(call: Call, n: int) -> bool:
     """Tell whether protected guests survive the loss of any ``n`` hosts."""
-    return n <= ha_compute_max_host_failures_to_tolerate(call)
+    return n <= int(ha_compute_max_host_failures_to_tolerate(call))
 
 
 @message("pool.ha_compute_max_host_failures_to_tolerate")
