@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.integration.running_pool import RunningPool, running
+
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")  # time is no test's business
 
 MakePool = Callable[..., RunningPool]
 
