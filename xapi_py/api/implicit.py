@@ -335,3 +335,8 @@ _MAKERS: dict[str, Callable[[Model, MessageDef], Handler]] = {
     "create": _create,
     "destroy": _destroy,
 }
+
+
+def implicit_kinds() -> frozenset[str]:
+    """Give the kinds of implicit messages that need no function."""
+    return frozenset(_MAKERS)

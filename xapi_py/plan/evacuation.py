@@ -6,7 +6,7 @@ from xapi_py.base.errors import ApiError
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.db.view import View
-from xapi_py.plan.memory import free_bytes, required_bytes
+from xapi_py.plan import memory
 from xapi_py.plan.operations.host import is_live
 from xapi_py.plan.placement import boot_error
 
@@ -37,26 +37,25 @@ def plan(view: View, host: Row) -> Plan:
     NO_HOSTS_AVAILABLE.  Cost: guests times hosts.  Source: brief POOL 16.
     """
     others = targets(view, host)
-    promised: dict[str, list[str]] = {other.ref: [] for other in others}
+    promised: dict[str, int] = {other.ref: 0 for other in others}
     chosen: dict[str, str | ApiError] = {}
     for vm in sorted(guests(view, host), key=lambda row: -row.memory_dynamic_max):
         chosen[vm.ref] = _place(view, vm, others, promised)
     return chosen
 
 
-def _place(
-    view: View, vm: Row, others: list[Row], promised: dict[str, list[str]]
-) -> str | ApiError:
+def _place(view: View, vm: Row, others: list[Row], promised: dict[str, int]) -> str | ApiError:
+    """Choose a host and count the guest's memory as promised there."""
+
     def free(view: View, host: Row, skip: str) -> int:
-        taken = sum(required_bytes(view.row("VM", ref)) for ref in promised[host.ref])
-        return max(0, free_bytes(view, host, skip) - taken)
+        return max(0, memory.free_bytes(view, host, skip) - promised[host.ref])
 
     first: ApiError | None = None
     for other in others:
         problem = boot_error(view, vm, other, free)
         if problem is None:
-            promised[other.ref].append(vm.ref)
-            return other.ref
+            promised[other.ref] += memory.required_bytes(vm)
+            return str(other.ref)
         first = first or problem
     return first or err.NO_HOSTS_AVAILABLE(vm.ref)
 

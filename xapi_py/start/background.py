@@ -11,16 +11,15 @@ from twisted.python.failure import Failure
 from xapi_py.api import derived, recovery
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.waiting import at_most
+from xapi_py.pool.local_state import AUTO_ENABLE, DISABLED_UNTIL_REBOOT, LocalState
 from xapi_py.pool.metadata_push import MetadataPush
-from xapi_py.start import certificates, network, storage
+from xapi_py.start import certificates, housekeeping, network, storage
+from xapi_py.start.housekeeping import Housekeeping
 
 log = logging.getLogger(__name__)
 
 STORAGE_WAIT_S = 10.0
 """How long clients wait for SRs that are slow to be plugged at the start."""
-
-HOUSEKEEPING_S = 30.0
-"""Period of the pass over tasks, sessions and messages.  Source: brief POOL 7.2."""
 
 
 async def before_clients(toolstack: Toolstack) -> None:
@@ -41,21 +40,19 @@ async def before_clients(toolstack: Toolstack) -> None:
 def after_clients(toolstack: Toolstack) -> None:
     """Start what goes on for the life of the process."""
     certificates.record(toolstack)
-    _every(toolstack, HOUSEKEEPING_S, lambda: housekeeping(toolstack))
+    _every(toolstack, housekeeping.PERIOD_S, Housekeeping(toolstack).tidy)
     _enable_host(toolstack)
     MetadataPush(toolstack.db, toolstack.hosts)
     run("recovery", recovery.recover(toolstack))
 
 
-def housekeeping(toolstack: Toolstack) -> None:
-    """Remove what is too old: tasks and sessions."""
-    toolstack.tasks.tidy()
-    toolstack.sessions.remove_inactive()
-
-
 def _enable_host(toolstack: Toolstack) -> None:
-    with toolstack.db.transaction() as tx:
-        tx.set("host", toolstack.localhost, "enabled", True)
+    """Let guests start here, unless an administrator wants the host kept disabled."""
+    local = LocalState(toolstack.settings.state)
+    local.put({DISABLED_UNTIL_REBOOT: "false"})
+    if local.get(AUTO_ENABLE, "true") == "true":
+        with toolstack.db.transaction() as tx:
+            tx.set("host", toolstack.localhost, "enabled", True)
 
 
 def _every(toolstack: Toolstack, period_s: float, work: Callable[[], None]) -> None:

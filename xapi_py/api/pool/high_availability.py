@@ -56,7 +56,7 @@ def set_ha_host_failures_to_tolerate(call: Call, self: Ref, value: int) -> None:
 @message("pool.ha_failover_plan_exists")
 def ha_failover_plan_exists(call: Call, n: int) -> bool:
     """Tell whether protected guests survive the loss of any ``n`` hosts."""
-    return n <= int(ha_compute_max_host_failures_to_tolerate(call))
+    return bool(n <= ha_compute_max_host_failures_to_tolerate(call))
 
 
 @message("pool.ha_compute_max_host_failures_to_tolerate")
@@ -81,8 +81,7 @@ def _tolerated(call: Call, anything_protected: bool) -> int:
 
 
 def _is_protected(vm: Row) -> bool:
-    protected: bool = vm.ha_always_run and vm.ha_restart_priority == PROTECTED
-    return protected
+    return bool(vm.ha_always_run and vm.ha_restart_priority == PROTECTED)
 
 
 @message("pool.ha_compute_vm_failover_plan")
