@@ -143,8 +143,7 @@ class Dispatcher:
         self._check_role(entry, caller)
         session = self._session(dialect, entry, raw.params)
         arguments = self._arguments(dialect, entry, raw.params)
-        if entry.message.implicit == "create":
-            implicit.check_members(self._model, entry.message.cls, arguments[-1])
+        implicit.check_record(self._model, entry.message, arguments)
         call = Call(self._toolstack, session, method, caller)
         if is_async:
             return self._run_async(dialect, raw, call, entry, arguments)
@@ -159,11 +158,8 @@ class Dispatcher:
         if raw.method.startswith("system.isAlive:") and raw.params:
             return dialect.success([dialect.text(str(raw.params[0]))], raw.id)
         if raw.params:
-            session = self._toolstack.sessions.get(
-                dialect.decode(raw.params[0], _STRING, self._model)
-            )
-            if not session.superuser and _EXTENSION not in session.permissions:
-                raise err.RBAC_PERMISSION_DENIED(_EXTENSION, "no session in context")
+            ref = dialect.decode(raw.params[0], _STRING, self._model)
+            _check_may_extend(self._toolstack.sessions.get(ref))
         raise err.MESSAGE_METHOD_UNKNOWN(method)
 
     def _check_count(self, entry: Entry, method: str, params: list[Any]) -> None:
@@ -378,6 +374,12 @@ def newer_defaults(message: MessageDef) -> tuple[Any, ...]:
         return ()
     newer = newest.params[len(message.params) :]
     return tuple(p.default for p in newer if p.default is not REQUIRED)
+
+
+def _check_may_extend(session: Session) -> None:
+    """Refuse unknown methods to users who may not try extensions."""
+    if not session.superuser and _EXTENSION not in session.permissions:
+        raise err.RBAC_PERMISSION_DENIED(_EXTENSION, "no session in context")
 
 
 def api_error(method: str, failure: Failure) -> ApiError:

@@ -283,6 +283,12 @@ def constructor_fields(
     return fields
 
 
+def check_record(model: Model, message: MessageDef, arguments: list[Any]) -> None:
+    """Check the struct of a ``create``; other messages pass.  Errors: as ``check_members``."""
+    if message.implicit == "create":
+        check_members(model, message.cls, arguments[-1])
+
+
 def check_members(model: Model, cls: str, record: dict[str, Any]) -> None:
     """Refuse a struct for ``create`` that lacks a required member.
 
