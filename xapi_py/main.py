@@ -117,7 +117,7 @@ async def start(options: Options, reactor: Any) -> Toolstack:
     )
     facts = await host_facts(xenops, reactor)
     localhost = local_records.refresh(db, model, me, facts, int(reactor.seconds()))
-    pool = first_boot.ensure(db, model, localhost, bare=options.bare)
+    pool = first_boot.ensure(db, model, localhost)
     await db.durable()
 
     settings = Settings(

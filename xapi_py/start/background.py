@@ -31,7 +31,12 @@ async def before_clients(toolstack: Toolstack) -> None:
     recovery.clear_marks(toolstack)
     for gateway in toolstack.hosts.live():
         await recovery.follow_domains(toolstack, gateway).synced()
-    if not toolstack.settings.bare:
+    if toolstack.settings.bare:
+        # nothing to make, but what their calls change must reach the database
+        daemon = toolstack.hosts.get(toolstack.localhost).networkd
+        await network.follow(toolstack, toolstack.localhost, daemon).synced()
+        await storage.follow(toolstack)
+    else:
         await network.prepare(toolstack)
         await storage.prepare(toolstack)
         await at_most(toolstack.clock, STORAGE_WAIT_S, run("storage", storage.bring_up(toolstack)))

@@ -15,15 +15,14 @@ from xapi_py.db.transaction import Transaction
 from xapi_py.plan.cpu_levelling import pool_cpu_info
 
 
-def ensure(db: Database, model: Model, host: Ref, *, bare: bool = False) -> Ref:
+def ensure(db: Database, model: Model, host: Ref) -> Ref:
     """Make what is missing and give the reference of the pool."""
     with db.transaction() as tx:
         _roles(db, tx, model)
         pool = _pool(db, tx, model, host)
         if db.count("user") == 0:
             tx.create("user", defaults.USER)
-        if not bare:
-            _management_network(db, tx)
+        _management_network(db, tx)
         _templates(db, tx, model)
     return pool
 

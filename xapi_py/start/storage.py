@@ -74,6 +74,11 @@ async def prepare(toolstack: Toolstack) -> StorageUpdates:
     call = internal_call(toolstack, "start of storage")
     sr_create.discard_unfinished(call)
     put_drivers(toolstack, await _drivers(toolstack))
+    return await follow(toolstack)
+
+
+async def follow(toolstack: Toolstack) -> StorageUpdates:
+    """Follow the local storage daemon, once in step with it."""
     daemon = toolstack.hosts.get(toolstack.localhost).sm
     updates = StorageUpdates(toolstack.db, daemon, toolstack.localhost, toolstack.clock)
     updates.start()
