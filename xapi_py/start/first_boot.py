@@ -35,7 +35,9 @@ def _pool(db: Database, tx: Transaction, model: Model, host: Ref) -> Ref:
     for row in db.rows("pool"):
         tx.update("pool", row.ref, cpu_info=cpu_info, restrictions=restrictions)
         return row.ref
-    fresh = {"master": host, "restrictions": restrictions, "cpu_info": cpu_info}
+    fresh: dict[str, object] = {"master": host, "restrictions": restrictions, "cpu_info": cpu_info}
+    if "telemetry_uuid" in model.classes["pool"].fields:
+        fresh["telemetry_uuid"] = tx.create("secret", {"value": new_uuid()})
     return tx.create("pool", {**defaults.pool(model.profile), **fresh})
 
 

@@ -70,6 +70,9 @@ register(
         SSH_OFF,
         HTTPS_ONLY,
         SSL_LEGACY,
+        # These two take any reference, as the recorded server does (setters-160).
+        Setting("host.set_suspend_image_sr", ("suspend_image_sr",)),
+        Setting("host.set_crash_dump_sr", ("crash_dump_sr",)),
         Setting("host.set_power_on_mode", ("power_on_mode", "power_on_config")),
         Setting("host.set_license_params", ("license_params",)),
         Setting("host.set_max_cstate", ("max_cstate",), _max_cstate),
