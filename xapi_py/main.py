@@ -94,7 +94,6 @@ def with_chosen_port(options: Options) -> Options:
 
 async def start(options: Options, reactor: Any) -> Toolstack:
     """Bring the server up in order and give it once it serves clients."""
-    options = with_chosen_port(options)
     config = simulator_config.load(options.config)
     described = config.host(options.host)
     kept = kept_identity(options.state, described.uuid)
@@ -196,7 +195,7 @@ def _announce(options: Options, endpoints: Endpoints) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run until told to end; exit status 1 with a message when it cannot start."""
-    options = parse(sys.argv[1:] if argv is None else argv)
+    options = with_chosen_port(parse(sys.argv[1:] if argv is None else argv))
     garbage.postpone()
     options.state.mkdir(parents=True, exist_ok=True)
     log_setup.configure(options.log_level)

@@ -30,3 +30,14 @@ def test_every_page_can_be_reached_from_the_index():
                     reached.add(file)
                     waiting.append(file)
     assert not set(PAGES) - reached
+
+
+def test_names_in_walkthroughs_are_in_the_files_they_link():
+    named = re.compile(r"\[`(\w+)`\]\(([^)#\s]+\.py)\)")
+    missing = []
+    for page in sorted((ROOT / "doc" / "walkthroughs").glob("*.md")):
+        for name, target in named.findall(page.read_text(encoding="utf-8")):
+            source = (page.parent / target).read_text(encoding="utf-8")
+            if not re.search(rf"^(async def|def|class) {name}\b", source, re.MULTILINE):
+                missing.append(f"{page.name}: {name} in {target}")
+    assert not missing
