@@ -134,13 +134,9 @@ async def start(options: Options, reactor: Any) -> Toolstack:
     toolstack.hosts.add(HostGateway(localhost, xenops, sm, networkd))
     await background.before_clients(toolstack)
     garbage.settle()
+    dispatcher = Dispatcher(toolstack)
     endpoints = serve(
-        toolstack,
-        Dispatcher(toolstack),
-        options.http,
-        options.https,
-        reactor,
-        more=(add_cli_route,),
+        toolstack, dispatcher, options.http, options.https, reactor, more=(add_cli_route,)
     )
     _announce(options, endpoints)
     background.after_clients(toolstack)
