@@ -24,6 +24,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--traces", metavar="DIR", help="exchanges recorded with a real server, and replay.py"
     )
+    parser.addoption(
+        "--kill-rounds", type=int, default=8, metavar="N", help="daemons killed under load"
+    )
+    parser.addoption("--kill-seed", type=int, default=1, metavar="N", help="order and moments")
 
 
 @pytest.fixture(scope="session")

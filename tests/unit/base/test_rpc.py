@@ -1,12 +1,18 @@
 """The internal RPC: frames, calls, failures, cancellation, deadlines."""
 
+from typing import Any
+
 import pytest
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
 
 from xapi_py.base.rpc import framing
-from xapi_py.base.rpc.errors import RpcError
+from xapi_py.base.rpc.client import RpcClient
+from xapi_py.base.rpc.errors import RpcError, RpcUnreachable
 from xapi_py.base.rpc.server import CallContext, RpcServer
 from xapi_py.base.rpc.updates import UpdateFeed
 
@@ -144,3 +150,28 @@ def test_the_feed_answers_empty_after_its_timeout() -> None:
 def test_a_reader_of_an_earlier_process_is_told_to_start_again() -> None:
     got = read(UpdateFeed(Clock(), "new"), "old", 5, 30)
     assert got.result["reset"] is True
+
+
+def test_a_call_after_a_lost_connection_makes_a_new_one() -> None:
+    reactor = MemoryReactorClock()
+    client = RpcClient(reactor, "daemon.sock")
+    transports: list[StringTransport] = []
+
+    def accept() -> Any:
+        factory = reactor.unixClients[-1][1]
+        protocol = factory.buildProtocol(UNIXAddress(b"daemon.sock"))
+        transports.append(StringTransport())
+        protocol.makeConnection(transports[-1])
+        return protocol
+
+    first = Deferred.fromCoroutine(client.call("Echo"))
+    connection = accept()
+    assert transports[0].value()
+    connection.connectionLost(Failure(ConnectionDone()))
+    failed: list[Any] = []
+    first.addErrback(lambda failure: failed.append(failure.type))
+    assert failed == [RpcUnreachable]
+    Deferred.fromCoroutine(client.call("Echo"))
+    assert len(reactor.unixClients) == 2
+    accept()
+    assert transports[1].value()

@@ -67,6 +67,7 @@ class _ClientProtocol(TwistedProtocol):
             call.result.errback(RpcInternalError(problem.get("message", "unknown failure")))
 
     def connectionLost(self, reason: object = None) -> None:  # type: ignore[override]
+        self.connected = 0  # Twisted leaves it set: the next call would wait for nobody
         pending, self.pending = self.pending, {}
         for call in pending.values():
             if call.timer.active():
