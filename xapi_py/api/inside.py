@@ -74,6 +74,10 @@ class InsideCaller:
         self.session = session
         self.model = model
 
+    def of_session(self, session: Ref) -> "InsideCaller":
+        """Give a caller like this one for another session."""
+        return InsideCaller(self._dispatcher, session, self._caller, self.model)
+
     def start(self, method: str, *arguments: object) -> Any:
         """Call a message: gives its result, or a Deferred of it that can be cancelled.
 

@@ -6,8 +6,6 @@ Source: brief CLI-PROTOCOL 4.5; texts as a real server gives them.
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from xapi_py.base.errors import ApiError
-from xapi_py.base.names import Ref
 from xapi_py.cli.context import Context
 from xapi_py.cli.fields import FieldReader
 from xapi_py.cli.parsing import parse_size, parse_value
@@ -302,5 +300,3 @@ _VERBS: dict[str, Verb] = {
     "param-remove": param_remove,
     "param-clear": param_clear,
 }
-
-__all__ = ["ApiError", "Ref", "chosen_fields", "list_objects", "print_rows", "run"]

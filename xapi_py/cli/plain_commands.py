@@ -57,11 +57,23 @@ def _record(
     kind = message.params[0].type
     assert isinstance(kind, RecordOf)
     fields = context.model.classes[kind.cls].fields
-    return {
+    given = {
         name: _value(context, argument, fields[name].type, row)
         for name, argument in arguments
         if name in fields
     }
+    return constructor_record(context, kind.cls, **given)
+
+
+def constructor_record(context: Context, cls: str, **given: Any) -> dict[str, Any]:
+    """Give the struct for a constructor: the model's defaults but for what is given."""
+    fields = context.model.classes[cls].fields
+    record = {
+        field.name: field.default
+        for field in fields.values()
+        if field.qualifier != "dynamic" and not field.internal
+    }
+    return {**record, **{name: value for name, value in given.items() if name in fields}}
 
 
 def _value(context: Context, argument: tuple[str, str, str], kind: Type, row: Any) -> Any:

@@ -4,7 +4,7 @@ import logging
 import traceback
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from xapi_py.api.call import Caller
@@ -16,7 +16,7 @@ from xapi_py.cli import errors, field_commands, plain_commands
 from xapi_py.cli.context import Context
 from xapi_py.cli.conversation import Conversation
 from xapi_py.cli.help_command import show_help
-from xapi_py.cli.printer import Printer, make_printer
+from xapi_py.cli.printer import make_printer
 from xapi_py.cli.problems import (
     ClientGone,
     CliError,
@@ -165,6 +165,3 @@ def _trace(client: Any, problem: Exception) -> None:
     client.say_error(f"Raised {type(problem).__name__}{problem.args!r}\n")
     client.say_error("Backtrace:\n")
     client.say_error("".join(traceback.format_tb(problem.__traceback__)) + "\n")
-
-
-__all__ = ["CommandLine", "Deferred", "Printer", "check_parameters"]

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from twisted.python.failure import Failure
@@ -30,7 +31,14 @@ from xapi_py.http.login import (
     login_of,
     unauthorised,
 )
-from xapi_py.http.messages import Answer, HttpError, Request, Response
+from xapi_py.http.messages import (
+    Answer,
+    HttpError,
+    Request,
+    Response,
+    StreamingResponse,
+    Takeover,
+)
 from xapi_py.http.routes import Routes
 from xapi_py.session.sessions import Session
 
@@ -149,9 +157,12 @@ def _guarded(
             if handler.role == LOCAL_ROOT and not session.unix:
                 raise HttpError(403)
             check_permission(session, handler.name)
+            task = task_of(toolstack, request)
             try:
+                toolstack.tasks.progress(task, 0.0)  # clients see that somebody took it
                 outcome = code(toolstack, session, request)
-                return await outcome if isinstance(outcome, Awaitable) else outcome
+                done = await outcome if isinstance(outcome, Awaitable) else outcome
+                return completing(toolstack, task, done)
             except HttpError as error:
                 _fail_task(toolstack, request, ApiError("INTERNAL_ERROR", str(error.detail)))
                 raise
@@ -161,6 +172,38 @@ def _guarded(
                 raise HttpError(500, _described(problem)) from None
 
     return answer
+
+
+def completing(toolstack: Toolstack, task: Ref, answer: Answer) -> Answer:
+    """Complete a task with the end of its answer, unless it is complete by then.
+
+    A task whose connection is handed over goes on.
+    """
+    if isinstance(answer, StreamingResponse):
+        return replace(answer, body=_completing_body(toolstack, task, answer.body))
+    if isinstance(answer, Response) and answer.status >= 400:
+        toolstack.tasks.fail(task, ApiError("INTERNAL_ERROR", f"HTTP status {answer.status}"))
+    elif not isinstance(answer, Takeover):
+        toolstack.tasks.succeed(task, "")
+    return answer
+
+
+async def _completing_body(
+    toolstack: Toolstack, task: Ref, body: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    whole = False
+    try:
+        async for block in body:
+            yield block
+        whole = True
+    except Exception:
+        toolstack.tasks.fail(task, api_error("download", Failure()))
+        raise
+    finally:
+        if whole:
+            toolstack.tasks.succeed(task, "")
+        else:
+            toolstack.tasks.fail(task, ApiError("INTERNAL_ERROR", "the download was cut short"))
 
 
 def _fail_task(toolstack: Toolstack, request: Request, problem: ApiError) -> None:
