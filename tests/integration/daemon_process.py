@@ -25,8 +25,14 @@ class DaemonProcess:
     """A running daemon; ``kill`` is SIGKILL, ``start`` runs it again on the same state."""
 
     def __init__(
-        self, module: str, folder: Path, config: dict[str, object] | None = None, host: int = 1
+        self,
+        module: str,
+        folder: Path,
+        config: dict[str, object] | None = None,
+        host: int = 1,
+        backend: str = "simulator",
     ) -> None:
+        self._backend = backend
         self._module = module
         self._state = folder / f"{module}-{host}"
         self.socket_path = folder / f"{module}-{host}.sock"
@@ -41,7 +47,8 @@ class DaemonProcess:
         readable, writable = os.pipe()
         arguments = [sys.executable, "-m", self._module, "--socket", str(self.socket_path)]
         arguments += ["--state", str(self._state), "--config", str(self._config)]
-        arguments += ["--host", str(self._host), "--ready-fd", str(writable)]
+        arguments += ["--backend", self._backend, "--host", str(self._host)]
+        arguments += ["--ready-fd", str(writable)]
         self.process = subprocess.Popen(arguments, pass_fds=[writable])
         os.close(writable)
         with os.fdopen(readable) as pipe:

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,9 @@ class Namespace:
             _call("setns", home, CLONE_NEWNET)
             os.close(home)
         self.ip("link", "set", "lo", "up")
+        with self.entered():
+            # Addresses are answered for only where they are: not on every cable.
+            Path("/proc/sys/net/ipv4/conf/all/arp_ignore").write_text("1", encoding="ascii")
 
     def close(self) -> None:
         os.close(self.descriptor)

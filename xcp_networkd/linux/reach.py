@@ -9,8 +9,9 @@ from typing import Final
 from xcp_networkd.linux.interfaces import Snapshot
 from xcp_networkd.netlink.kernel import Kernel
 
-_REACHABLE: Final = 0x02 | 0x08 | 0x10 | 0x40 | 0x80
-"""Neighbour states reachable, delay, probe, noarp, permanent: it answered."""
+_REACHABLE: Final = 0x02 | 0x40 | 0x80
+"""Neighbour states reachable, noarp, permanent: it answered, or need not."""
+_FIXED: Final = 0x40 | 0x80
 _PROBE_S: Final = 0.5
 _STEP_S: Final = 0.02
 _DISCARD_PORT: Final = 9
@@ -32,6 +33,10 @@ def reachable(kernel: Kernel, interface: str) -> bool:
 def _answers(kernel: Kernel, index: int, interface: str, gateway: str) -> bool:
     version6 = ipaddress.ip_address(gateway).version == 6
     family = socket.AF_INET6 if version6 else socket.AF_INET
+    for found, text, state in kernel.neighbours():
+        # What was known before a change says nothing about now.
+        if (found, text) == (index, gateway) and not state & _FIXED:
+            kernel.delete_neighbour(index, family, gateway)
     # Whatever is sent makes the kernel ask for the gateway's MAC; the answer is what counts.
     with socket.socket(family, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())

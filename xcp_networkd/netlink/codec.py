@@ -20,6 +20,7 @@ GET_ADDRESS: Final = 22
 NEW_ROUTE: Final = 24
 DEL_ROUTE: Final = 25
 GET_ROUTE: Final = 26
+DEL_NEIGHBOUR: Final = 29
 GET_NEIGHBOUR: Final = 30
 ERROR: Final = 2
 DONE: Final = 3
@@ -230,6 +231,11 @@ def route_body(route: Route) -> bytes:
     length = route.prefix_length if route.subnet else 0
     header = _ROUTE.pack(route.family, length, 0, 0, MAIN_TABLE, route.protocol, 0, 1, 0)
     return header + attributes(values)
+
+
+def neighbour_body(index: int, family: int, address: str) -> bytes:
+    raw = socket.inet_pton(family, address)
+    return _NEIGHBOUR.pack(family, index, 0, 0, 0) + attributes({1: raw})
 
 
 def dump_body(kind: int, index: int = 0) -> bytes:

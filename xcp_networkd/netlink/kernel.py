@@ -128,6 +128,12 @@ class Kernel:
         with ignoring(errno.ESRCH, errno.ENODEV):
             self._change("delete route", codec.DEL_ROUTE, 0, codec.route_body(route))
 
+    def delete_neighbour(self, index: int, family: int, address: str) -> None:
+        """Forget which MAC an address has."""
+        body = codec.neighbour_body(index, family, address)
+        with ignoring(errno.ENOENT):
+            self._change(f"forget {address}", codec.DEL_NEIGHBOUR, 0, body)
+
     def _send(self, kind: int, flags: int, body: bytes) -> None:
         self._sequence += 1
         self._socket.send(codec.request(kind, flags, self._sequence, body))

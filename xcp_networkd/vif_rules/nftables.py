@@ -5,6 +5,7 @@ bridge's address table.  A verdict map finds a device's chain, so the number of
 devices does not slow the others down.
 """
 
+import ipaddress
 import re
 from typing import Final
 
@@ -62,12 +63,17 @@ def locked_rules(lock: VifLock) -> list[str]:
         rules.append(f"ether type ip ip saddr {{ {', '.join(lock.ipv4_allowed)} }} accept")
     if lock.ipv6_allowed:
         allowed = ", ".join(lock.ipv6_allowed)
-        # Router and redirect messages come from routers, not from guests; duplicate
-        # address detection asks from the unspecified address, for an allowed one only.
+        # Router and redirect messages come from routers, not from guests.
+        rules.append("ether type ip6 icmpv6 type { 134, 137, 146, 147, 151, 152, 153 } drop")
+        for address in lock.ipv6_allowed:
+            target = f"@nh,384,128 {int(ipaddress.ip_address(address)):#034x}"
+            # Duplicate address detection asks from the unspecified address.
+            rules += [
+                f"ether type ip6 ip6 saddr :: icmpv6 type 135 {target} accept",
+                f"ether type ip6 ip6 saddr {{ {allowed} }} icmpv6 type 136 {target} accept",
+            ]
         rules += [
-            "ether type ip6 icmpv6 type { 134, 137, 146, 147, 151, 152, 153 } drop",
-            f"ether type ip6 ip6 saddr :: icmpv6 type 135 @nh,384,128 {{ {allowed} }} accept",
-            f"ether type ip6 icmpv6 type 136 @nh,384,128 != {{ {allowed} }} drop",
+            "ether type ip6 icmpv6 type 136 drop",
             f"ether type ip6 ip6 saddr {{ {allowed} }} accept",
         ]
     return [*rules, "drop"]

@@ -1,0 +1,273 @@
+"""The network daemon on a real kernel: traffic, VLANs, bonds, MTU, forged frames.
+
+Everything happens in namespaces of the test's own.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system import real_backends
+from tests.system.frames import Wire, arp, udp, udp6
+from tests.system.namespaces import Namespace
+from tests.system.network_lab import (
+    ADDRESS,
+    GATEWAY,
+    Echo,
+    NetworkLab,
+    bond_bridge,
+    lab,
+    nic_bridge,
+    static,
+    until,
+)
+from xapi_py.base.rpc.errors import RpcError
+
+pytestmark = pytest.mark.system
+
+SOON_S = 0.3
+MAC = "02:00:00:00:02:01"
+OTHER_MAC = "02:00:00:00:02:99"
+
+
+@pytest.fixture(params=["bridge", "openvswitch"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NetworkLab]:
+    with lab(request.param, tmp_path) as made:
+        yield made
+
+
+def test_traffic_passes_the_bridge_and_is_counted(host: NetworkLab) -> None:
+    host.connect_outside("port0")
+    host.manage()
+    guest = host.guest("xenbr0", 1, MAC, "192.0.2.20")
+    outward = Echo(guest, host.outside, GATEWAY)
+    inward = Echo(host.outside, host.host, ADDRESS)
+    until(outward.passes, 5, "guest to outside")
+    until(inward.passes, 5, "outside to the host")
+    stats = host.call("Network.stats")
+    assert stats["eth0"]["tx_bytes"] > 0
+    assert stats["vif1.0"]["rx_bytes"] > 0
+    outward.close()
+    inward.close()
+
+
+def test_vlan_frames_are_tagged_outside_and_apart_inside(host: NetworkLab) -> None:
+    host.needs("vlan")
+    host.connect_outside("port0")
+    host.call(
+        "Network.change",
+        bridge_config={
+            "xenbr0": nic_bridge("eth0"),
+            "xapi0": {"vlan": ["xenbr0", 25]},
+            "xapi1": {"vlan": ["xenbr0", 26]},
+        },
+    )
+    first = host.guest("xapi0", 1, MAC, "198.51.100.1")
+    second = host.guest("xapi1", 2, OTHER_MAC, "198.51.100.2")
+    wire, near, sender = Wire(host.outside, "port0"), Wire(second, "eth0"), Wire(first, "eth0")
+    sender.send(udp(MAC, "198.51.100.1", b"from vlan 25"))
+    frame = wire.receive(b"from vlan 25", 2.0)
+    assert frame is not None and frame.tag == 25
+    assert near.receive(b"from vlan 25", SOON_S) is None
+    for end in (wire, near, sender):
+        end.close()
+
+
+def test_jumbo_frames_pass_end_to_end(host: NetworkLab) -> None:
+    host.connect_outside("port0")
+    for device in ("port0", "out"):
+        host.outside.ip("link", "set", device, "mtu", "9000")
+    host.call(
+        "Network.change",
+        bridge_config={"xenbr0": nic_bridge("eth0")},
+        interface_config={"eth0": {"mtu": 9000}, "xenbr0": static(ADDRESS, mtu=9000)},
+    )
+    assert {host.links()[n]["mtu"] for n in ("eth0", "xenbr0")} == {9000}
+    echo = Echo(host.host, host.outside, GATEWAY)
+    until(lambda: echo.passes(9000 - 28, fragments=False), 5, "a jumbo frame")
+    echo.close()
+
+
+def test_pulled_cable_of_a_bond_costs_less_than_a_second(host: NetworkLab) -> None:
+    host.needs("bond")
+    host.connect_outside("port0", "port1")
+    host.call(
+        "Network.change",
+        bridge_config={"xapi0": bond_bridge("eth0", "eth1", mode="active-backup")},
+        interface_config={"xapi0": static(ADDRESS)},
+    )
+    echo = Echo(host.host, host.outside, GATEWAY)
+    until(echo.passes, 5, "traffic over the bond")
+    until(lambda: bool(host.links()["bond0"]["active"]), 5, "an active member")
+    active = host.links()["bond0"]["active"]
+    port = f"port{active.removeprefix('eth')}"
+    gap_s = echo.longest_gap_s(lambda: host.outside.ip("link", "set", port, "down"))
+    print(f"{host.system}: longest gap {gap_s * 1000:.0f} ms")
+    assert gap_s < 1.0
+    bond = host.links()["bond0"]
+    assert (bond["links_up"], bond["carrier"], bond["active"] != active) == (1, True, True)
+    echo.close()
+
+
+def test_lacp_bond_agrees_with_a_real_peer(tmp_path: Path) -> None:
+    (tmp_path / "peer").mkdir()
+    peer = tmp_path / "peer"
+    with (
+        lab("openvswitch", tmp_path) as host,
+        real_backends.switch(host.outside, peer),
+    ):
+        vsctl = ["ovs-vsctl", f"--db=unix:{peer / 'db.sock'}", "--timeout=20"]
+        words = "-- add-br out -- set bridge out datapath_type=netdev"
+        words += " -- add-bond out bond0 port0 port1 lacp=active bond_mode=balance-tcp"
+        host.outside.run(*vsctl, *words.split())
+        host.outside.ip("addr", "add", f"{GATEWAY}/24", "dev", "out")
+        host.outside.ip("link", "set", "out", "up")
+        bridge = bond_bridge("eth0", "eth1", mode="lacp", **{"lacp-time": "fast"})
+        host.call(
+            "Network.change",
+            bridge_config={"xapi0": bridge},
+            interface_config={"xapi0": static(ADDRESS)},
+        )
+        echo = Echo(host.host, host.outside, GATEWAY)
+        until(lambda: host.links()["bond0"]["links_up"] == 2, 20, "LACP on both links")
+        until(echo.passes, 10, "traffic over the bond")
+        gap_s = echo.longest_gap_s(lambda: host.outside.ip("link", "set", "port0", "down"))
+        print(f"LACP: longest gap {gap_s * 1000:.0f} ms")
+        assert gap_s < 1.0
+        assert host.links()["bond0"]["links_up"] == 1
+        echo.close()
+
+
+@pytest.fixture
+def locked(host: NetworkLab) -> tuple[NetworkLab, Wire, Wire]:
+    """A guest's end of its cable and the outside's, the guest locked to its addresses."""
+    host.call("Network.change", bridge_config={"xenbr0": nic_bridge("eth0")})
+    guest = host.guest("xenbr0", 1, MAC, "192.0.2.20")
+    lock(host, "locked")
+    return host, Wire(guest, "eth0"), Wire(host.outside, "port0")
+
+
+def lock(host: NetworkLab, mode: str) -> None:
+    host.call(
+        "Interface.set_locking",
+        name="vif1.0",
+        mac=MAC,
+        mode=mode,
+        ipv4_allowed=["192.0.2.20"],
+        ipv6_allowed=["2001:db8::20"],
+    )
+
+
+FORGED = {
+    "mac": udp(OTHER_MAC, "192.0.2.20", b"forged"),
+    "address": udp(MAC, "192.0.2.21", b"forged"),
+    "ipv6 address": udp6(MAC, "2001:db8::21", b"forged"),
+    "arp address": arp(MAC, "192.0.2.77", "192.0.2.1"),
+    "arp mac": arp(MAC, "192.0.2.20", "192.0.2.1", sender=OTHER_MAC),
+}
+
+
+def test_locked_vif_sends_only_what_it_may(locked: tuple[NetworkLab, Wire, Wire]) -> None:
+    host, guest, outside = locked
+    true = udp(MAC, "192.0.2.20", b"true")
+    for name, frame in FORGED.items():
+        guest.send(frame)
+        guest.send(true)
+        # What was sent first would have come first.
+        found = outside.receive(b"", 2.0)
+        while found is not None and b"true" not in found.data:
+            assert found.data[:60] != frame[:60], f"forged {name} passed"
+            found = outside.receive(b"", 2.0)
+        assert found is not None, f"after a forged {name} nothing passes"
+    for allowed in (
+        udp6(MAC, "2001:db8::20", b"allowed"),
+        udp(MAC, "0.0.0.0", b"allowed", (68, 67)),
+        arp(MAC, "192.0.2.20", "192.0.2.1"),
+    ):
+        guest.send(allowed)
+        assert outside.receive(allowed[6:40], 2.0) is not None
+
+
+def test_disabled_vif_is_cut_off_and_unlocked_one_is_free(
+    locked: tuple[NetworkLab, Wire, Wire],
+) -> None:
+    host, guest, outside = locked
+    lock(host, "disabled")
+    guest.send(udp(MAC, "192.0.2.20", b"out"))
+    outside.send(udp(OTHER_MAC, "192.0.2.9", b"inward"))
+    assert outside.receive(b"out", SOON_S) is None
+    assert guest.receive(b"inward", SOON_S) is None
+    lock(host, "unlocked")
+    guest.send(udp(OTHER_MAC, "192.0.2.21", b"free"))
+    outside.send(udp("02:00:00:00:02:55", "192.0.2.9", b"back"))
+    assert outside.receive(b"free", 2.0) is not None
+    assert guest.receive(b"back", 2.0) is not None
+
+
+def test_change_that_cuts_the_host_off_is_taken_back(host: NetworkLab) -> None:
+    host.connect_outside("port0")
+    host.manage()
+    before = host.links()
+    with pytest.raises(RpcError) as problem:
+        host.manage(nic="eth1")
+    assert "out of reach" in str(problem.value.params[0])
+    after = host.links()
+    assert after["xenbr0"]["ipv4"] == before["xenbr0"]["ipv4"]
+    assert (after["eth0"]["bridge"], after["eth1"]["bridge"]) == ("xenbr0", "")
+    echo = Echo(host.outside, host.host, ADDRESS)
+    until(echo.passes, 5, "the host's address")
+    echo.close()
+
+
+def test_carrier_is_told_within_two_seconds(host: NetworkLab) -> None:
+    host.call("Network.change", bridge_config={"xenbr0": nic_bridge("eth0")})
+    answer = host.daemon.answer("Bridge.get_all")
+    host.outside.ip("link", "set", "port0", "down")
+
+    def told() -> bool:
+        return not host.links()["eth0"]["carrier"]
+
+    assert until(told, 2.0, "carrier lost") < 2.0
+    updates = host.daemon.answer(
+        "UPDATES.get", epoch=answer["epoch"], cursor=answer["cursor"], timeout_s=2.0
+    )
+    assert ["interface", "eth0"] in updates["updates"]
+
+
+def test_killed_daemon_leaves_traffic_alone_and_finds_all_again(host: NetworkLab) -> None:
+    host.connect_outside("port0")
+    host.manage()
+    guest = host.guest("xenbr0", 1, MAC, "192.0.2.20")
+    echo = Echo(guest, host.outside, GATEWAY)
+    until(echo.passes, 5, "guest to outside")
+    before = host.links()
+    gap_s = echo.longest_gap_s(host.restart, 0.5)
+    assert gap_s < 0.5 + 0.1
+    assert host.links() == before
+    echo.close()
+
+
+def test_devices_of_others_stay(host: NetworkLab) -> None:
+    host.host.ip("link", "add", "docker0", "type", "bridge")
+    host.host.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth1")
+    host.host.ip("link", "set", "veth0", "master", "docker0")
+    host.manage()
+    host.call("Network.reset_state")
+    assert "docker0" in host.host.ip("link", "show", "veth0")
+    assert "xenbr0" not in host.host.ip("link")
+
+
+def test_lost_device_is_put_back_when_it_comes(host: NetworkLab) -> None:
+    host.call("Network.change", bridge_config={"xenbr0": nic_bridge("eth0")})
+    host.host.ip("link", "del", "eth0")
+    host.host.cable("eth0", host.outside, "port9")
+    until(lambda: host.links()["eth0"]["bridge"] == "xenbr0", 5, "the NIC in its bridge")
+
+
+def test_namespace_of_the_machine_is_untouched(host: NetworkLab) -> None:
+    host.manage()
+    names = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True).stdout
+    assert "xenbr0" not in names
+    assert isinstance(host.host, Namespace)
