@@ -36,13 +36,16 @@ class DesiredNetwork:
         feed: UpdateFeed,
         reactor: Clock,
         management_timeout_s: float = MANAGEMENT_TIMEOUT_S,
+        boot: str = "",
     ) -> None:
+        """``boot`` names this start of the machine."""
         self._backend = backend
         self._file = file
         self._mark = file.with_suffix(".changing")
         self._feed = feed
         self._reactor = reactor
         self._management_timeout_s = management_timeout_s
+        self._boot = boot
         self._lock = DeferredLock()
         self._held = False
         self.state = NetworkState()
@@ -57,11 +60,12 @@ class DesiredNetwork:
         whole = first if kept is None else codec.state_from_wire(kept)
         self.state = plan.persistent_part(whole)
         found = await self._backend.observe()
-        if state_file.read(self._mark) is not None:
-            log.warning("a change was cut off: going back to the state before it")
-            target = plan.restored(found, whole)
-        else:
+        cut_off = state_file.read(self._mark)
+        if cut_off is None:
             target = plan.merged(found, self.state)
+        else:
+            log.warning("a change was cut off: going back to the state before it")
+            target = whole if cut_off.get("boot") == self._boot else self.state
         present = await self._backend.present()
         for step in plan.steps(found, plan.with_vifs(found, target), present):
             try:
@@ -99,7 +103,7 @@ class DesiredNetwork:
         planned = plan.steps(before, desired, present)
         if not planned:
             return
-        state_file.write(self._mark, {"steps": len(planned)}, durable=True)
+        state_file.write(self._mark, {"boot": self._boot}, durable=True)
         guarded = await self._was_reachable(before) and _management(desired)
         done: list[Step] = []
         try:

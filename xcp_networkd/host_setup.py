@@ -17,7 +17,7 @@ from xcp_networkd.backends.openvswitch.backend import OpenVSwitchNetwork
 from xcp_networkd.config import SystemConfig
 from xcp_networkd.contract import Link, NetworkState
 from xcp_networkd.desired import DesiredNetwork
-from xcp_networkd.linux.host import LinuxHost, Run
+from xcp_networkd.linux.host import LinuxHost, Run, boot_id
 from xcp_networkd.monitor import Monitor
 from xcp_networkd.netlink.kernel import Kernel
 from xcp_networkd.nic_positions import NicPositions
@@ -52,7 +52,8 @@ async def build(system: SystemConfig, state: Path, reactor: Any) -> service.Serv
     epoch = new_uuid()
     feed = UpdateFeed(reactor, epoch)
     desired = DesiredNetwork(
-        backend, state / "networkd.json", feed, reactor, system.management_timeout_s
+        *(backend, state / "networkd.json", feed, reactor, system.management_timeout_s),
+        boot=boot_id(),
     )
     monitor = Monitor(backend, desired, feed, reactor)
     try:

@@ -235,27 +235,6 @@ def merged(found: NetworkState, kept: NetworkState) -> NetworkState:
     )
 
 
-def restored(found: NetworkState, whole: NetworkState) -> NetworkState:
-    """What the file says, without what is not persistent and not there any more.
-
-    After a loss of power nothing is there, so only the persistent part comes back.
-    """
-    kept = persistent_part(whole)
-    there = {n for n in whole.bridges if n in found.bridges}
-    there |= {
-        parent for n in there for parent, _ in (whole.bridges[n].vlan or (n, 0),) if parent != n
-    }
-    bridges = {n: c for n, c in whole.bridges.items() if n in there or n in kept.bridges}
-    interfaces = {
-        n: c
-        for n, c in whole.interfaces.items()
-        if n in kept.interfaces or n in found.interfaces or n in bridges
-    }
-    return replace(
-        whole, bridges={n: without_vifs(c) for n, c in bridges.items()}, interfaces=interfaces
-    )
-
-
 def without_mtu(state: NetworkState) -> NetworkState:
     """The state with every MTU the same, for comparisons that leave it out."""
     interfaces = {n: replace(c, mtu=1500) for n, c in state.interfaces.items()}

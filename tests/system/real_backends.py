@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,8 @@ def switch(space: Namespace, folder: Path) -> Iterator[None]:
     environment = {**os.environ, "OVS_RUNDIR": str(folder), "OVS_LOGDIR": str(folder)}
     started: list[subprocess.Popen[bytes]] = []
     try:
-        space.run(tool, "create", str(folder / "conf.db"), str(schema), env=environment)
+        if not (folder / "conf.db").exists():
+            space.run(tool, "create", str(folder / "conf.db"), str(schema), env=environment)
         quiet = ["-vconsole:off", "--no-chdir", "--pidfile"]
         remote = f"punix:{folder / 'db.sock'}"
         for arguments in (
@@ -76,21 +78,26 @@ def _wait_for_socket(path: Path) -> None:
         time.sleep(0.01)
 
 
+def backend(system: str, folder: Path, switch_folder: Path) -> BridgeNetwork | OpenVSwitchNetwork:
+    """A backend in the namespace this thread is in; the caller closes it."""
+    settings = replace(linux_host(folder), ovsdb=switch_folder / "db.sock", ovs_run=switch_folder)
+    kind = OpenVSwitchNetwork if system == "openvswitch" else BridgeNetwork
+    return kind(settings, at_once)
+
+
 @contextlib.contextmanager
 def made(system: str, folder: Path) -> Iterator[Callable[[], Backend]]:
     """Give a maker of backends on one system; the thread is in its namespace meanwhile."""
     with contextlib.ExitStack() as stack:
         host, outside = stack.enter_context(namespaces(2))
         with_nics(host, outside)
-        settings = linux_host(folder)
         if system == "openvswitch":
             stack.enter_context(switch(host, folder))
         stack.enter_context(host.entered())
 
         def make() -> Backend:
-            kind = OpenVSwitchNetwork if system == "openvswitch" else BridgeNetwork
-            backend = kind(settings, at_once)
-            stack.callback(backend.close)
-            return backend
+            found = backend(system, folder, folder)
+            stack.callback(found.close)
+            return found
 
         yield make

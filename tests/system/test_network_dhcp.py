@@ -1,0 +1,74 @@
+"""Leases: a real client against a real server, in namespaces of the test's own."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.network_lab import NetworkLab, lab, nic_bridge, until
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(params=["bridge", "openvswitch"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NetworkLab]:
+    for tool, package in (("dnsmasq", "dnsmasq-base"), ("dhclient", "isc-dhcp-client")):
+        if shutil.which(tool, path="/usr/sbin:/sbin:/usr/bin") is None:
+            pytest.skip(f"{tool} is not installed (Debian package {package})")
+    with lab(request.param, tmp_path, management_timeout_s=15.0) as made:
+        made.connect_outside("port0", "port1")
+        server = made.outside.start(
+            *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"),
+            *("--bind-interfaces", "--interface=out", "--except-interface=lo", "--user=root"),
+            *("--dhcp-range=192.0.2.50,192.0.2.90,255.255.255.0,2m", "--dhcp-authoritative"),
+            *("--dhcp-option=option:dns-server,192.0.2.3", "--domain=lab.example"),
+            *(f"--dhcp-leasefile={tmp_path / 'leases'}", "--pid-file", "--no-ping"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield made
+        finally:
+            made.stop()
+            server.kill()
+            server.wait()
+
+
+def lease(*, persistent: bool = True) -> dict[str, object]:
+    return {"ipv4_conf": ["DHCP4"], "persistent_i": persistent}
+
+
+def address(host: NetworkLab, name: str) -> str:
+    found = host.links()[name]["ipv4"]
+    return str(found[0][0]) if found else ""
+
+
+def test_management_gets_address_route_and_names(host: NetworkLab) -> None:
+    host.call(
+        "Network.change",
+        bridge_config={"xenbr0": nic_bridge("eth0"), "xenbr1": nic_bridge("eth1")},
+        interface_config={"xenbr0": lease(), "xenbr1": lease()},
+        gateway_interface="xenbr0",
+        dns_interface="xenbr0",
+    )
+    until(lambda: bool(address(host, "xenbr0") and address(host, "xenbr1")), 15, "two leases")
+    links = host.links()
+    assert links["xenbr0"]["ipv4_gateway"] == "192.0.2.1"
+    assert links["xenbr1"]["ipv4_gateway"] == ""
+    assert host.call("Interface.get_dns", name="xenbr0") == [["192.0.2.3"], ["lab.example"]]
+    assert "nameserver 192.0.2.3" in (host.folder / "resolv.conf").read_text()
+
+    before = address(host, "xenbr0")
+    cursor = host.daemon.answer("Bridge.get_all")["cursor"]
+    host.restart()
+    assert address(host, "xenbr0") == before
+    host.call("Network.change", interface_config={"xenbr0": lease(), "xenbr1": lease()})
+    assert cursor > 0
+
+    host.call("Network.change", interface_config={"xenbr1": {}})
+    assert address(host, "xenbr1") == ""
+    host.call("Network.change", gateway_interface="xenbr1", interface_config={"xenbr1": lease()})
+    until(lambda: host.links()["xenbr1"]["ipv4_gateway"] == "192.0.2.1", 15, "the route moved")
+    assert host.links()["xenbr0"]["ipv4_gateway"] == ""
