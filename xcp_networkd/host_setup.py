@@ -10,6 +10,7 @@ from twisted.python.threadpool import ThreadPool
 
 from xapi_py.base import service
 from xapi_py.base.names import new_uuid
+from xapi_py.base.rpc.errors import RpcError
 from xapi_py.base.rpc.updates import UpdateFeed
 from xcp_networkd import daemon, installer, nic_order
 from xcp_networkd.backends.bridge.backend import BridgeNetwork
@@ -87,7 +88,11 @@ def first_state(management_conf: Path, nics: list[Link]) -> NetworkState:
         text = management_conf.read_text(encoding="utf-8")
     except OSError:
         return NetworkState()
-    return installer.first_state(installer.parse(text), {nic.name: nic.mac for nic in nics})
+    try:
+        return installer.first_state(installer.parse(text), {nic.name: nic.mac for nic in nics})
+    except RpcError as problem:
+        log.error("%s: %s", management_conf, problem.params)
+        return NetworkState()
 
 
 def rename(positions: dict[str, int]) -> None:

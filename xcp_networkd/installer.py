@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from xcp_networkd import codec
+from xcp_networkd import codec, errors
 from xcp_networkd.contract import (
     BridgeConfig,
     InterfaceConfig,
@@ -33,6 +33,13 @@ def first_state(conf: Mapping[str, str], macs: Mapping[str, str]) -> NetworkStat
     ``macs`` are the MACs of the network cards by name.  Bad_network_config names what
     cannot be understood.
     """
+    try:
+        return _first_state(conf, macs)
+    except (KeyError, ValueError) as problem:
+        raise errors.bad_config(f"management.conf: {problem}") from problem
+
+
+def _first_state(conf: Mapping[str, str], macs: Mapping[str, str]) -> NetworkState:
     members = tuple(conf.get("BOND_MEMBERS", "").replace(",", " ").split())
     label = conf.get("LABEL", "")
     devices = members or ((label,) if label else ())

@@ -216,7 +216,7 @@ class InterfaceSetup:
         self._write_ipv6_mode(name, config)
         facts = Snapshot.of(self._kernel, name).facts(name)
         if mtu and facts.mtu != config.mtu:
-            self._set_mtu(name, config.mtu)
+            self.set_mtu(name, config.mtu)
         if not facts.up:
             self._kernel.set_link(name, up=True)
         self._apply(facts, changes(facts, config, gateway=step.gateway))
@@ -238,7 +238,8 @@ class InterfaceSetup:
         self._dhcp.stop(name, 4)
         self._dhcp.stop(name, 6)
 
-    def _set_mtu(self, name: str, mtu: int) -> None:
+    def set_mtu(self, name: str, mtu: int) -> None:
+        """Set a device's MTU; what the hardware refuses is logged."""
         try:
             self._kernel.set_link(name, {codec.IFLA_MTU: mtu})
         except OSError as problem:

@@ -1,6 +1,7 @@
 from dataclasses import replace
+from typing import TypeGuard
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xcp_networkd import plan
@@ -15,6 +16,7 @@ from xcp_networkd.contract import (
     PortConfig,
     RemovePort,
     SetBridge,
+    SetRoles,
     Step,
 )
 
@@ -39,13 +41,35 @@ def states(draw: st.DrawFn) -> NetworkState:
             if all(b.vlan != (parent, tag) for b in bridges.values()):
                 bridges[f"vlan{number}"] = BridgeConfig(vlan=(parent, tag))
     chosen = draw(st.lists(st.sampled_from([*sorted(bridges), "eth0"]), unique=True))
-    interfaces = {n: InterfaceConfig(mtu=draw(st.integers(1500, 1502))) for n in chosen}
-    return NetworkState(bridges, interfaces)
+    interfaces = {n: draw(configs()) for n in chosen}
+    roles = st.sampled_from(["", *chosen])
+    return NetworkState(bridges, interfaces, draw(roles), draw(roles))
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> InterfaceConfig:
+    mtu = draw(st.integers(1500, 1502))
+    match draw(st.sampled_from(["none", "dhcp", "static"])):
+        case "dhcp":
+            return InterfaceConfig(ipv4_mode="DHCP4", mtu=mtu)
+        case "static":
+            address = (f"192.0.2.{draw(st.integers(1, 3))}", 24)
+            gateway = draw(st.sampled_from(["", "192.0.2.254"]))
+            servers = draw(st.sampled_from([(), ("192.0.2.53",)]))
+            return InterfaceConfig(
+                ipv4_mode="Static4",
+                ipv4_addresses=(address,),
+                ipv4_gateway=gateway,
+                name_servers=servers,
+                mtu=mtu,
+            )
+    return InterfaceConfig(mtu=mtu)
 
 
 def apply(state: NetworkState, steps: list[Step]) -> NetworkState:
     """Carry out steps as strictly as a real system would."""
     bridges, interfaces = dict(state.bridges), dict(state.interfaces)
+    roles = (state.gateway_interface, state.dns_interface)
     for step in steps:
         match step:
             case DestroyBridge(name):
@@ -70,9 +94,12 @@ def apply(state: NetworkState, steps: list[Step]) -> NetworkState:
                 bridges[name] = replace(bridges[name], ports=ports)
             case ConfigureInterface(name, interface_config):
                 interfaces[name] = interface_config
-    return NetworkState(bridges, interfaces)
+            case SetRoles(gateway_interface, dns_interface):
+                roles = (gateway_interface, dns_interface)
+    return NetworkState(bridges, interfaces, *roles)
 
 
+@settings(max_examples=40, deadline=None)
 @given(states(), states())
 def test_steps_lead_from_any_state_to_any_other(found: NetworkState, desired: NetworkState) -> None:
     plan.check(desired)
@@ -80,8 +107,39 @@ def test_steps_lead_from_any_state_to_any_other(found: NetworkState, desired: Ne
     assert reached.bridges == desired.bridges
     for name, config in desired.interfaces.items():
         assert reached.interfaces.get(name, InterfaceConfig()) == config
+    assert plan.steps(reached, desired, NICS) == []
 
 
+@settings(max_examples=40, deadline=None)
+@given(states(), states())
+def test_interface_that_gets_or_loses_a_role_is_set_up_anew(
+    found: NetworkState, desired: NetworkState
+) -> None:
+    done = {s.interface: s for s in plan.steps(found, desired, NICS) if _configures(s)}
+    for name, config in desired.interfaces.items():
+        old = plan.carries_gateway(found, name)
+        new = plan.carries_gateway(desired, name)
+        if old != new and (config.ipv4_gateway or config.ipv4_mode == "DHCP4"):
+            assert done[name].gateway == new
+
+
+def _configures(step: Step) -> TypeGuard[ConfigureInterface]:
+    return isinstance(step, ConfigureInterface)
+
+
+@settings(max_examples=40, deadline=None)
+@given(states(), states())
+def test_killed_daemon_takes_no_card_from_what_the_file_says(
+    found: NetworkState, kept: NetworkState
+) -> None:
+    merged = plan.merged(found, kept)
+    plan_of = {n: merged.bridges[n] for n in kept.bridges}
+    assert plan_of == dict(kept.bridges)
+    cards = [i for b in merged.bridges.values() for p in b.ports.values() for i in p.interfaces]
+    assert len(cards) == len(set(cards))
+
+
+@settings(max_examples=40, deadline=None)
 @given(states())
 def test_nothing_is_done_when_all_is_well(state: NetworkState) -> None:
     assert plan.steps(state, state, NICS) == []

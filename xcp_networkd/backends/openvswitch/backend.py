@@ -1,9 +1,11 @@
 """Bridges, fake bridges for VLANs and bonds of Open vSwitch."""
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from xapi_py.base.rpc.errors import RpcError
 from xcp_networkd import errors, plan
 from xcp_networkd.backends.openvswitch import commands, database, observe
 from xcp_networkd.backends.openvswitch.database import Row, Tables
@@ -37,6 +39,10 @@ from xcp_networkd.vif_rules import openflow
 log = logging.getLogger(__name__)
 
 VSCTL_TIMEOUT_S = 20
+_NO_BRIDGE = re.compile(
+    r"no bridge named ([^\s'\"]+)|no row \"([^\s'\"]+)\" in table Bridge"
+    r"|parent bridge ([^\s'\"]+) does not exist"
+)
 
 
 class OpenVSwitchNetwork:
@@ -158,12 +164,17 @@ class OpenVSwitchNetwork:
         command(["ovs-ofctl", "mod-port", control, name, word])
 
     def _vsctl(self, arguments: list[str]) -> None:
-        if arguments:
-            database_option = f"--db=unix:{self._host.ovsdb}"
-            command(
-                ["ovs-vsctl", f"--timeout={VSCTL_TIMEOUT_S}", database_option, *arguments],
-                environment={"OVS_RUNDIR": str(self._host.ovs_run)},
-            )
+        if not arguments:
+            return
+        database_option = f"--db=unix:{self._host.ovsdb}"
+        words = ["ovs-vsctl", f"--timeout={VSCTL_TIMEOUT_S}", database_option, *arguments]
+        try:
+            command(words, environment={"OVS_RUNDIR": str(self._host.ovs_run)})
+        except RpcError as problem:
+            missing = _NO_BRIDGE.search(str(problem.params))
+            if missing:
+                raise errors.no_bridge(next(filter(None, missing.groups()))) from problem
+            raise
 
     async def execute(self, step: Step) -> None:
         await self._run(self._execute, step)
@@ -181,15 +192,11 @@ class OpenVSwitchNetwork:
                 self._setup.forget(bridge)
                 self._vsctl(commands.destroy_bridge(bridge))
             case CreateBridge(bridge, config):
-                if config.vlan is not None:
-                    self._check_bridge(config.vlan[0])
                 self._vsctl(commands.create_bridge(bridge, config, self._host.datapath))
                 self._kernel.set_link(bridge, up=True)
             case SetBridge(bridge, config):
-                self._check_bridge(bridge)
                 self._vsctl(commands.set_bridge(bridge, config))
             case RemovePort(bridge, port):
-                self._check_bridge(bridge)
                 kept = self._record.state.bridges.get(bridge, BridgeConfig()).ports.get(port)
                 single = kept is not None and len(kept.interfaces) == 1
                 self._vsctl(commands.remove_port(kept.interfaces[0] if kept and single else port))
@@ -200,15 +207,7 @@ class OpenVSwitchNetwork:
             case SetRoles():
                 pass
 
-    def _bridges(self) -> Mapping[str, BridgeConfig]:
-        return observe.bridges(self._tables(), {}, set())
-
-    def _check_bridge(self, name: str) -> None:
-        if name not in self._bridges():
-            raise errors.no_bridge(name)
-
     def _add_port(self, bridge: str, port: str, config: PortConfig) -> None:
-        self._check_bridge(bridge)
         for interface in config.interfaces:
             if self._kernel.device(interface) is None:
                 raise errors.no_interface(interface)
@@ -220,20 +219,25 @@ class OpenVSwitchNetwork:
 
     def _configure(self, step: ConfigureInterface) -> None:
         name, mtu = step.interface, step.config.mtu
+        device = self._kernel.device(name)
+        if device is None or device.mtu != mtu:
+            self._request_mtu(name, mtu)
+        if device is not None:
+            self._setup.configure(step, mtu=False)
+
+    def _request_mtu(self, name: str, mtu: int) -> None:
+        """Set the MTU of a device, or of a bond's members, the way it stays set."""
         tables = self._tables()
         port = next((p for p in tables.ports.values() if p["name"] == name), None)
         known = {str(row["name"]) for row in tables.interfaces.values()}
         switched = [str(m["name"]) for m in observe.members(port, tables)] if port else []
         switched = switched or ([name] if name in known else [])
-        wrong = [
-            m
-            for m in switched
-            for device in (self._kernel.device(m),)
-            if device is None or device.mtu != mtu
-        ]
-        self._vsctl([word for member in wrong for word in commands.request_mtu(member, mtu)])
-        if len(switched) <= 1:
-            self._setup.configure(step, mtu=not switched)
+        if switched:
+            self._vsctl([word for m in switched for word in commands.request_mtu(m, mtu)])
+        elif self._kernel.device(name) is None:
+            raise errors.no_interface(name)
+        else:
+            self._setup.set_mtu(name, mtu)
 
 
 def _bonds(bridges: Mapping[str, BridgeConfig]) -> dict[str, tuple[str, PortConfig]]:
