@@ -76,7 +76,8 @@ class Client:
         return task
 
     def wait(self, task: str) -> None:
-        eventually(lambda: self.api.task.get_status(task) != "pending", "the task ends")
+        running = ("pending", "cancelling")
+        eventually(lambda: self.api.task.get_status(task) not in running, "the task ends")
 
     def result(self, task: str) -> str:
         assert self.api.task.get_status(task) == "success", self.api.task.get_error_info(task)
@@ -283,6 +284,8 @@ def test_the_probe_of_clients_is_answered_and_changes_nothing(
 def test_suspended_vms_keep_their_memory_when_asked_to(client: Client) -> None:
     vm = client.vm(client.disk({}))
     client.api.VM.start(vm, False, False)
+    offered = client.api.VM.get_allowed_operations
+    eventually(lambda: "suspend" in offered(vm), "the guest can be suspended")
     client.api.VM.suspend(vm)
     _, plain = client.get("/export", ref=vm)
     _, whole = client.get("/export", ref=vm, preserve_power_state="true")
@@ -451,5 +454,3 @@ def test_a_server_killed_in_an_import_leaves_nothing(pool: RunningPool) -> None:
             return False
 
     eventually(clean, "the half-made disk is gone", 60)
-
-
