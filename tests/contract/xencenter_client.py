@@ -102,6 +102,13 @@ class Connection:
         body, self._received = self._received[:length], self._received[length:]
         return Answer(version, int(status), headers, body)
 
+    def read(self, count: int) -> bytes:
+        """Read exactly so many bytes, after an answer that gave the connection away."""
+        while len(self._received) < count:
+            self._more()
+        data, self._received = self._received[:count], self._received[count:]
+        return data
+
     def rest(self) -> bytes:
         """Read to the end of the connection."""
         while data := self._socket.recv(65536):

@@ -3,6 +3,7 @@
 import pytest
 import XenAPI
 
+from tests.contract.xencenter_client import SCHANNEL_2017, Client, Connection, XmlRpc
 from tests.integration.journey import (
     GIB,
     NULL,
@@ -357,6 +358,49 @@ def first_seen(watcher: Watcher, vm: str, state: str) -> int:
         for place, (cls, _, ref, snapshot) in enumerate(watcher.history)
         if cls == "vm" and ref == vm and snapshot.get("power_state") == state
     )
+
+
+# Console
+
+
+@pytest.mark.parametrize("by", ["ref", "uuid"])
+def test_V2_V3_the_console_speaks_rfb_after_connect(me: User, vm: str, shared_server, by: str):
+    host = shared_server.host()
+    (console,) = [c for c in me("VM.get_consoles", vm) if me("console.get_protocol", c) == "rfb"]
+    name = console if by == "ref" else me("console.get_uuid", console)
+    client = Client(Connection(host.address, host.https, ciphers=SCHANNEL_2017[0]), XmlRpc())
+    session = client.call("session.login_with_password", host.user, host.password, "2.6", "x")
+    viewer = Connection(host.address, host.https, ciphers=SCHANNEL_2017[0], timeout_s=20)
+    lines = (f"CONNECT /console?{by}={name} HTTP/1.0", f"Host: {host.address}")
+    viewer.send("\r\n".join([*lines, f"Cookie: session_id={session}", "", ""]).encode())
+    assert viewer.answer().status == 200
+    greeting = viewer.read(12)
+    assert greeting.startswith(b"RFB 003.")
+    assert greeting.endswith(b"\n")
+    viewer.send(b"RFB 003.003\n")
+    assert viewer.read(4) == b"\x00\x00\x00\x01"
+    viewer.send(b"\x01")
+    screen = viewer.read(24)
+    width, height = int.from_bytes(screen[:2]), int.from_bytes(screen[2:4])
+    assert width > 0
+    assert height > 0
+    viewer.read(int.from_bytes(screen[20:24]))
+    encodings = (4, 2, 1, 0, -239, -223, -254)
+    wanted = b"".join(e.to_bytes(4, signed=True) for e in encodings)
+    viewer.send(b"\x00\x00\x00\x00" + screen[4:20])
+    viewer.send(b"\x02\x00" + len(encodings).to_bytes(2) + wanted)
+    viewer.send(b"\xfe\x01\x00\x00\x00\x00\x00\x1c")
+    viewer.send(b"\x03\x00\x00\x00\x00\x00" + screen[:4])
+    assert viewer.read(2) == b"\x00\x00"
+    viewer.close()
+
+
+def test_V2_a_console_needs_a_session(me: User, vm: str, shared_server):
+    host = shared_server.host()
+    viewer = Connection(host.address, host.https, ciphers=SCHANNEL_2017[0], timeout_s=20)
+    viewer.send(f"CONNECT /console?ref={me('VM.get_consoles', vm)[0]} HTTP/1.0\r\n\r\n".encode())
+    assert viewer.answer().status in (401, 403)
+    viewer.close()
 
 
 # Devices

@@ -12,6 +12,8 @@ HEIGHT = 120
 VERSION = b"RFB 003.008\n"
 MAX_CUT_TEXT = 1024 * 1024
 SECURITY_NONE = 1
+SCAN_CODE = 254
+"""XenCenter's own message for HVM guests: a key event with the key's scan code."""
 
 
 class RfbError(Exception):
@@ -140,14 +142,14 @@ class RfbServer:
             self._format = PixelFormat.unpack(message[4:20])
         elif kind == 3:
             return self._update(incremental=bool(message[1]))
-        elif (kind == 4 and message[1]) or (kind == 5 and message[1]):
+        elif kind in (4, 5, SCAN_CODE) and message[1]:
             self._tone = (self._tone + 1) % 4
             if self._wanted:
                 return self._update(incremental=False)
         return b""
 
     def _size(self, kind: int) -> int | None:
-        fixed = {0: 20, 3: 10, 4: 8, 5: 6}.get(kind)
+        fixed = {0: 20, 3: 10, 4: 8, 5: 6, SCAN_CODE: 8}.get(kind)
         if fixed is not None:
             return fixed
         if kind == 2:

@@ -12,6 +12,7 @@ from xenops.backends.simulator.rfb import HEIGHT, WIDTH, PixelFormat, RfbError, 
 FULL_UPDATE = struct.pack(">BBHHHH", 3, 0, 0, 0, WIDTH, HEIGHT)
 INCREMENTAL = struct.pack(">BBHHHH", 3, 1, 0, 0, WIDTH, HEIGHT)
 KEY_DOWN = struct.pack(">BBxxI", 4, 1, 0x61)
+SCAN_CODE_DOWN = struct.pack(">BBxxI", 254, 1, 0x1E)
 FRAME_BYTES = 16 + WIDTH * HEIGHT * 4
 
 
@@ -39,11 +40,12 @@ def test_a_screen_in_the_format_the_client_wants() -> None:
     assert len(server.feed(FULL_UPDATE)) == 16 + WIDTH * HEIGHT * 2
 
 
-def test_a_key_changes_the_screen_for_who_waits() -> None:
+@pytest.mark.parametrize("key", [KEY_DOWN, SCAN_CODE_DOWN])
+def test_a_key_changes_the_screen_for_who_waits(key: bytes) -> None:
     server = connected()
     first = server.feed(FULL_UPDATE)
     assert server.feed(INCREMENTAL) == b""
-    second = server.feed(KEY_DOWN)
+    second = server.feed(key)
     assert len(second) == FRAME_BYTES
     assert second != first
 
