@@ -25,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--traces", metavar="DIR", help="exchanges recorded with a real server, and replay.py"
     )
     parser.addoption(
+        "--xe-transcripts", metavar="DIR", help="runs of the original xe against a real server"
+    )
+    parser.addoption(
         "--kill-rounds", type=int, default=8, metavar="N", help="daemons killed under load"
     )
     parser.addoption("--kill-seed", type=int, default=1, metavar="N", help="order and moments")
@@ -36,6 +39,15 @@ def traces(request: pytest.FixtureRequest) -> Path:
     folder = request.config.getoption("--traces")
     if not folder:
         pytest.skip("no recorded exchanges: give their folder with --traces")
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def transcripts(request: pytest.FixtureRequest) -> Path:
+    """The folder with recorded runs of xe; skips where none was given."""
+    folder = request.config.getoption("--xe-transcripts")
+    if not folder:
+        pytest.skip("no recorded runs of xe: give their folder with --xe-transcripts")
     return Path(folder).resolve()
 
 

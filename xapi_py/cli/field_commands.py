@@ -137,14 +137,10 @@ async def _set_one(context: Context, record: RecordSpec, row: Any, key: str, val
             raise CommandFailed(f"Field '{key}' is read-only.")
         await context.api.call(field.setter, row.ref, _parsed(context, field.setter, key, value))
         return
-    for mark in (":", "-"):
-        at = key.find(mark)
-        while at > 0:
-            field = record.fields.get(key[:at])
-            if field is not None and field.is_map:
-                await _set_key(context, record, row, field, key[at + 1 :], value)
-                return
-            at = key.find(mark, at + 1)
+    member = record.member(key)
+    if member is not None and member[0].is_map:
+        await _set_key(context, record, row, *member, value)
+        return
     raise CommandFailed(f"Unknown field '{key}'{did_you_mean(key, record.fields)}")
 
 

@@ -23,17 +23,18 @@ Usage:
 
 To get help on a specific command:
   xe help <command>
-
-To get a full listing of commands:
-  xe help --all
 """
 USAGE_7_1 = """\
 Usage: xe <command> [-s server] [-pw passwd] [-p port] [-u user] [-pwf password-file]
   [command specific arguments]
 
 To get help on a specific command: xe help <command>
-To get a full listing of commands: xe help --all
 """
+LISTING = """
+To get a full listing of commands:
+  xe help --all
+"""
+LISTING_7_1 = "To get a full listing of commands: xe help --all\n"
 
 
 def show_help(printer: Printer, words: Words, tables: Tables) -> None:
@@ -56,7 +57,10 @@ def show_help(printer: Printer, words: Words, tables: Tables) -> None:
     if isinstance(printer, MinimalPrinter):
         printer.listing(names)
         return
-    usage = USAGE_7_1 if tables.model.profile == "7.1" else USAGE
+    old = tables.model.profile == "7.1"
+    usage = USAGE_7_1 if old else USAGE
+    if not everything:
+        usage += LISTING_7_1 if old else LISTING
     heading = "Full command list" if everything else "Common command list"
     head = f"{usage}\n{heading}\n{'-' * len(heading)}\n"
     for line in head.split("\n"):

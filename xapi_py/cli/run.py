@@ -69,30 +69,27 @@ class CommandLine:
         if command is None:
             raise UnknownCommand(words.command)
         check_parameters(command, words)
-        context: Context | None = None
         try:
             session = await self._login(words, command, caller)
-            api = InsideCaller(self._dispatcher, session, caller, self._model)
-            context = Context(words, command, self._tables, api, printer, client)
-            try:
-                await self._execute(context)
-                printer.flush()
-            finally:
-                if not words.session:
-                    await self._logout(api, command)
+        except ApiError as error:
+            errors.explain_api(client, error, None)
+            return 1
+        api = InsideCaller(self._dispatcher, session, caller, self._model)
+        context = Context(words, command, self._tables, api, printer, client)
+        try:
+            await self._execute(context)
+            printer.flush()
             return 0
         except ApiError as error:
-            await self._explain(client, error, context, caller)
-            if words.has("trace"):
+            errors.explain_api(client, error, context)
+            if words.flag("trace"):
                 _trace(client, error)
             return 1
         except CancelledError:
             raise ClientGone from None
-
-    async def _explain(
-        self, client: Conversation, error: ApiError, context: Context | None, caller: Caller
-    ) -> None:
-        errors.explain_api(client, error, context)
+        finally:
+            if not words.session:
+                await self._logout(api, command)
 
     async def _execute(self, context: Context) -> None:
         command = context.command

@@ -51,14 +51,10 @@ class Filter:
         if name in record.fields:
             self._tests.append((record.fields[name], "", value))
             return
-        for mark in (":", "-"):
-            at = name.find(mark)
-            while at > 0:
-                field = record.fields.get(name[:at])
-                if field is not None and (field.is_map or field.is_set or mark == ":"):
-                    self._tests.append((field, name[at + 1 :], value))
-                    return
-                at = name.find(mark, at + 1)
+        member = record.member(name)
+        if member is not None:
+            self._tests.append((*member, value))
+            return
         self._unknown.append(name)
 
     def add_either(self, names: tuple[str, ...], value: str) -> None:

@@ -4,10 +4,14 @@ import difflib
 from collections.abc import Iterable
 
 LIKENESS = 0.8
+SHORTEST = 4
+"""Shorter words are like too many others."""
 
 
 def closest(word: str, known: Iterable[str], likeness: float = LIKENESS) -> str:
     """Give the known word most like this one, "" when none is like it."""
+    if len(word) < SHORTEST:
+        return ""
     found = difflib.get_close_matches(word, list(known), 1, likeness)
     return found[0] if found else ""
 

@@ -70,6 +70,18 @@ class RecordSpec:
     where: str
     fields: dict[str, FieldSpec]
 
+    def member(self, name: str) -> tuple[FieldSpec, str] | None:
+        """Read NAME:KEY, or NAME-KEY of a map or set, as (field, key).
+
+        Of several fields that fit, the one with the longest name counts.
+        """
+        for at in range(len(name) - 1, 0, -1):
+            if name[at] in ":-":
+                field = self.fields.get(name[:at])
+                if field is not None and (field.is_map or field.is_set or name[at] == ":"):
+                    return field, name[at + 1 :]
+        return None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CommandSpec:

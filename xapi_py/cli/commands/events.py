@@ -56,13 +56,9 @@ def _conditions(context: Context, record: RecordSpec) -> list[Condition]:
 def _field(record: RecordSpec, name: str) -> tuple[FieldSpec, str]:
     if name in record.fields:
         return record.fields[name], ""
-    for mark in (":", "-"):
-        at = name.find(mark)
-        while at > 0:
-            field = record.fields.get(name[:at])
-            if field is not None and field.is_map:
-                return field, name[at + 1 :]
-            at = name.find(mark, at + 1)
+    member = record.member(name)
+    if member is not None and member[0].is_map:
+        return member
     raise CommandFailed(f"key missing: {name}")
 
 
