@@ -77,9 +77,7 @@ def known(client: Client) -> dict[str, str]:
     client.must("host-param-set", f"uuid={found[HOST]}", "name-label=xapi-test")
     for number in range(1, 6):
         name = f"bench-{number}"
-        uuid = client.must(
-            "vm-install", "template=Other install media", f"new-name-label={name}"
-        )
+        uuid = client.must("vm-install", "template=Other install media", f"new-name-label={name}")
         described = "bench" if number in (1, 3, 4) else ""
         sizes = ("static-max", "dynamic-max", "dynamic-min")
         client.must(
