@@ -5,11 +5,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.bench import bars_calls, bars_growth, bars_stalls, bars_writes
+from tests.bench import bars_calls, bars_growth, bars_stalls, bars_vms, bars_writes
 from tests.bench.measure import QUICK, Line, Scale
 
 GROUPS: dict[str, Callable[[Scale], list[Line]]] = {
     "calls": bars_calls.run,
+    "vms": bars_vms.run,
     "growth": bars_growth.run,
     "stalls": bars_stalls.run,
     "writes": bars_writes.run,

@@ -51,8 +51,14 @@ class BenchPool:
         return self._processes[name].pid
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        return tuple(p.pid for p in self._processes.values())
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._processes)
+
+    def kill_and_start(self, name: str) -> None:
+        """End a process the hard way and start it again; only for ``xapi``."""
+        self._processes[name].kill()
+        self._processes[name].wait()
+        self._start_server()
 
     def start(self) -> None:
         """Start everything; returns once the server answers clients."""
@@ -61,6 +67,10 @@ class BenchPool:
             socket = str(self.state / "run" / f"{name}.sock")
             own = ["--socket", socket, "--state", str(self.state / name), "--host", "1"]
             self._spawn(name, [module, *own, *config])
+        self._start_server()
+
+    def _start_server(self) -> None:
+        config = ["--config", str(self._folder / "sim.yaml")]
         own = ["--state", str(self.state), "--http", "0", "--https", "0"]
         own += ["--password-file", str(self._folder / "pw"), "--profile", "7.1", *config]
         ready = self._spawn("xapi", [self._program, *own])
