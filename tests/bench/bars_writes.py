@@ -1,6 +1,8 @@
 """Bar 8: durable acknowledged writes of many clients; bar 10: calls between daemons."""
 
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -51,9 +53,15 @@ def acknowledged_writes(scale: Scale, pool: BenchPool) -> list[Line]:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         writer = SqliteWriter(Path(folder) / "one-by-one.sqlite")
         found = compare(scale.rounds, lambda: writer.rate(scale.write_s), rate)
+        alone = compare(
+            scale.rounds,
+            lambda: writer.rate(scale.write_s),
+            lambda: _database_rate(scale),
+        )
     spent, writes = cpu_s(pool.pid("xapi")), rate() * scale.write_s
     spent = (cpu_s(pool.pid("xapi")) - spent) / writes
-    what = f"durable writes, {scale.writers} clients; sqlite, a commit for each"
+    what = f"durable writes, {scale.writers} clients over HTTP; sqlite, a commit for each"
+    inside = f"the same, {scale.writers} writers at the database without HTTP"
     return [
         Line(
             "8",
@@ -64,8 +72,21 @@ def acknowledged_writes(scale: Scale, pool: BenchPool) -> list[Line]:
             ">= 3",
             found.ratio >= 3,
         ),
-        Line("", "server CPU for each of these writes", "", us(spent)),
+        Line(
+            "",
+            inside,
+            per_second(alone.reference),
+            per_second(alone.ours),
+            f"{alone.ratio:.2f}",
+        ),
+        Line("", "server CPU for each write over HTTP", "", us(spent)),
     ]
+
+
+def _database_rate(scale: Scale) -> float:
+    arguments = ["tests.bench.database_writers", str(scale.writers), str(scale.write_s)]
+    command = [sys.executable, "-m", *arguments]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 class _Echo(Protocol):
