@@ -19,8 +19,10 @@ from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.pool.following import result_of
 
-DEADLINE_S = 24 * 3600.0
-"""For operations that copy data; drivers have shorter time limits of their own."""
+DEADLINE_S = 1200.0
+"""For everything but copies; drivers have shorter time limits of their own."""
+
+COPY_DEADLINE_S = 24 * 3600.0
 
 BUSY_PATIENCE_S = 20.0
 BUSY_PAUSE_S = 0.05

@@ -6,7 +6,7 @@ from typing import Any
 from xapi_py.api.call import Call
 from xapi_py.api.operations import Claim
 from xapi_py.api.registry import message
-from xapi_py.api.storage_calls import hosts_of, on_host, storage_operation
+from xapi_py.api.storage_calls import COPY_DEADLINE_S, hosts_of, on_host, storage_operation
 from xapi_py.base.names import NULL_REF, Ref, new_uuid
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
@@ -83,7 +83,8 @@ async def copy_data(
 ) -> Any:
     source = call.db.row("SR", row.SR)
     params = {"sr": source.uuid, "vdi": row.uuid, "dest_sr": target.uuid, **more}
-    return await on_host(call, host, "VDI.copy", params, sr=target.ref, vdi=row.ref)
+    about = {"sr": target.ref, "vdi": row.ref}
+    return await on_host(call, host, "VDI.copy", params, **about, deadline_s=COPY_DEADLINE_S)
 
 
 def common_host(call: Call, source: Row, target: Row) -> Ref:
