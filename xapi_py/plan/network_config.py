@@ -278,7 +278,11 @@ def _ipv6(pif: Row) -> Document:
 
 def prefix_length(netmask: str) -> int:
     """Give the number of leading ones of a netmask; ValueError when it is none."""
-    return ipaddress.ip_network(f"0.0.0.0/{netmask}").prefixlen
+    bits = f"{int(ipaddress.IPv4Address(netmask)):032b}"
+    length = bits.count("1")
+    if bits != "1" * length + "0" * (32 - length):
+        raise ValueError(f"{netmask} is no netmask")
+    return length
 
 
 def netmask(length: int) -> str:

@@ -62,7 +62,7 @@ class Services(Server):
     def begin_smd(self) -> None:
         """Start the storage daemon, or start it again on what it kept."""
         settings = StorageConfig(
-            SmConfig(profile=self.toolstack.model.profile, host_uuid="host-1"),
+            SmConfig(self.toolstack.model.profile, "host-1"),  # type: ignore[arg-type]
             ArrayConfig(folder=str(self.folder / "array"), disks=DISKS),
         )
         state = self.folder / "smd"
