@@ -1,11 +1,16 @@
 """The network interface a host is managed over.  Source: brief NETWORK 6."""
 
+from functools import partial
+
+from xapi_py.api import host_network
 from xapi_py.api.call import Call
 from xapi_py.api.host.reach import reached
 from xapi_py.api.registry import message
 from xapi_py.base.names import Ref
+from xapi_py.base.undo import Undo
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
+from xapi_py.db.transaction import Transaction
 
 
 @message("host.get_management_interface")
@@ -18,22 +23,49 @@ def get_management_interface(call: Call, host: Ref) -> Ref:
 
 
 @message("host.management_reconfigure")
-def management_reconfigure(call: Call, pif: Ref) -> None:
-    """Be managed over another interface from now on.
+async def management_reconfigure(call: Call, pif: Ref) -> None:
+    """Be managed over another interface from now on; it comes up for that.
 
-    Errors: HA_IS_ENABLED, CANNOT_PLUG_BOND_SLAVE,
-    PIF_HAS_NO_NETWORK_CONFIGURATION, PIF_HAS_NO_V6_NETWORK_CONFIGURATION,
-    PIF_INCOMPATIBLE_PRIMARY_ADDRESS_TYPE.
+    The host goes back to the old one when the new one does not reach its gateway.  Errors:
+    HA_IS_ENABLED, CANNOT_PLUG_BOND_SLAVE, PIF_HAS_NO_NETWORK_CONFIGURATION,
+    PIF_HAS_NO_V6_NETWORK_CONFIGURATION, PIF_INCOMPATIBLE_PRIMARY_ADDRESS_TYPE,
+    PIF_CONFIGURATION_ERROR.
     """
     refuse_with_ha(call)
     row = call.db.row("PIF", pif)
     check_management(call, row)
-    host = call.db.row("host", row.host)
-    with call.db.transaction() as tx:
+    if not row.management:
+        await _move(call, row)
+
+
+async def _move(call: Call, pif: Row) -> None:
+    host = call.db.row("host", pif.host)
+    before = {ref: call.db.row("PIF", ref).management for ref in host.PIFs}
+
+    def edit(tx: Transaction) -> host_network.Edit:
         for other in tuple(host.PIFs):
-            tx.set("PIF", other, "management", other == pif)
-        if row.IP:
-            tx.set("host", host.ref, "address", row.IP)
+            tx.set("PIF", other, "management", other == pif.ref)
+        return take_back
+
+    def take_back(tx: Transaction) -> None:
+        for other, value in before.items():
+            if call.db.find("PIF", other) is not None:
+                tx.set("PIF", other, "management", value)
+
+    def with_it(up: set[Ref]) -> set[Ref]:
+        return up | {Ref(pif.ref)} if pif.managed else up
+
+    await host_network.change_records(call, Ref(host.ref), edit, with_it, Ref(pif.ref))
+    address = _address(call.db.row("PIF", pif.ref))
+    if address:
+        with call.db.transaction() as tx:
+            tx.set("host", host.ref, "address", address)
+
+
+def _address(pif: Row) -> str:
+    if pif.primary_address_type == "IPv6":
+        return next((text.partition("/")[0] for text in pif.IPv6 if text), "")
+    return str(pif.IP)
 
 
 def check_management(call: Call, pif: Row) -> None:
@@ -73,19 +105,28 @@ def local_management_reconfigure(call: Call, interface: str) -> None:
 
 
 @message("pool.management_reconfigure")
-def pool_management_reconfigure(call: Call, network: Ref) -> None:
-    """Manage all hosts over one network.
+async def pool_management_reconfigure(call: Call, network: Ref) -> None:
+    """Manage all hosts over one network, the master last.
 
     Errors: HA_IS_ENABLED, PIF_NOT_PRESENT [host, network] and those of
-    ``host.management_reconfigure``; nothing changes then.
+    ``host.management_reconfigure``; hosts that have moved by then move back.
     """
     refuse_with_ha(call)
-    chosen = [_pif_on(call, network, host) for host in call.db.refs("host")]
+    hosts = sorted(call.db.refs("host"), key=lambda host: host == call.toolstack.localhost)
+    chosen = [_pif_on(call, network, host) for host in hosts]
     for pif in chosen:
         check_management(call, call.db.row("PIF", pif))
-    with call.db.transaction():
-        for pif in chosen:
-            management_reconfigure(call, pif)
+    async with Undo() as undo:
+        for host, pif in zip(hosts, chosen, strict=True):
+            old = _management_of(call, host)
+            await management_reconfigure(call, pif)
+            if old is not None and old.ref != pif:
+                undo.push("the old management interface", partial(_move, call, old))
+
+
+def _management_of(call: Call, host: Ref) -> Row | None:
+    pifs = (call.db.row("PIF", ref) for ref in call.db.row("host", host).PIFs)
+    return next((pif for pif in pifs if pif.management), None)
 
 
 def _pif_on(call: Call, network: Ref, host: Ref) -> Ref:
