@@ -177,7 +177,11 @@ async def make_bridge(call: Call, host: Ref, network: Row) -> None:
             if network.bridge not in present:
                 if not network.managed:
                     raise err.BRIDGE_NOT_AVAILABLE(network.bridge)
-                await daemon.call("Bridge.create", {"name": network.bridge}, dbg=call.dbg)
+                made: dict[str, object] = {"bridge_config": {network.bridge: {}}}
+                if network_config.is_internal_management(network):
+                    address = network_config.internal_interface(network)
+                    made["interface_config"] = {network.bridge: address}
+                await daemon.call("Network.change", made, dbg=call.dbg)
         except TROUBLE as problem:
             raise bridge_error(problem, network.bridge) from problem
 

@@ -124,6 +124,9 @@ def document(
     interfaces: Document = {}
     for pif in pifs:
         _add(view, pif, bridges, interfaces, own=True)
+    for network in view.rows("network"):
+        if network.bridge in (kept or {}) and is_internal_management(network):
+            interfaces[network.bridge] = internal_interface(network)
     gateway = _chosen(view, pifs, "defaultroute")
     dns = _chosen(view, pifs, "peerdns")
     return {
@@ -132,6 +135,23 @@ def document(
         "gateway_interface": gateway,
         "dns_interface": dns,
     }
+
+
+def is_internal_management(network: Row) -> bool:
+    """Tell whether a network connects a host with its own guests only."""
+    return bool(network.other_config.get("is_host_internal_management_network") == "true")
+
+
+def internal_interface(network: Row) -> Document:
+    """Give the host's own address on its internal network: the first of its range.
+
+    Source: brief NETWORK 13.
+    """
+    first, mask = network.other_config.get("ip_begin", ""), network.other_config.get("netmask", "")
+    if not is_ipv4(first) or not is_ipv4(mask):
+        return {"persistent_i": False}
+    address = ["Static4", [[first, prefix_length(mask)]]]
+    return {"ipv4_conf": address, "persistent_i": False}
 
 
 def _add(view: View, pif: Row, bridges: Document, interfaces: Document, own: bool) -> None:

@@ -77,7 +77,7 @@ class Bridges:
     def methods(self) -> dict[str, Any]:
         return {
             "Bridge.get_all": lambda context: self.names,
-            "Bridge.create": lambda context, name: self.names.append(name),
+            "Network.change": lambda context, bridge_config: self.names.extend(bridge_config),
             "Bridge.destroy": lambda context, name: self.names.remove(name),
         }
 
