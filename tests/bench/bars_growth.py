@@ -59,6 +59,7 @@ def read(path: Path, count: int) -> dict[str, float]:
                 len(piece)
 
         found["cold listing"] = _time(listing)
+        found["listing again"] = min(_time(listing) for _ in range(3))
         db.close()
     per_object = {name: seconds / count for name, seconds in found.items()}
     per_object["memory"] = found["memory"] / vms
@@ -104,6 +105,9 @@ def run(scale: Scale) -> list[Line]:
         met = ratio <= MAX_GROWTH
         limit = f"<= {MAX_GROWTH}"
         lines.append(Line("6", what, us(small), us(large), f"{ratio:.2f}", limit, met))
+    again = [min(r[i]["listing again"] for r in rounds) for i in (0, 1)]
+    what = "listing again, CPU per object; beyond the cache's bound records are encoded anew"
+    lines.append(Line("", what, us(again[0]), us(again[1]), f"{again[1] / again[0]:.2f}"))
     memory = min(r[1]["memory"] for r in rounds)
     what = f"memory per VM with its metrics, of {largest // 2}"
     limit = f"<= {MAX_VM_BYTES // 1024} KB"
