@@ -17,6 +17,8 @@ Cell = str | Awaitable[str]
 Read = Callable[[Any], Cell]
 
 UNKNOWN_TIME = "<unknown time>"
+UNAVAILABLE = {"HANDLE_INVALID": "<invalid reference>", "NOT_IMPLEMENTED": "<not available>"}
+"""What stands for a field whose value takes a call that fails in this way."""
 
 
 class FieldReader:
@@ -29,8 +31,13 @@ class FieldReader:
 
     async def text(self, row: Any, field: FieldSpec) -> str:
         """Give a field of an object as xe prints it."""
-        cell = self.cell(row, field)
-        return cell if isinstance(cell, str) else await cell
+        try:
+            cell = self.cell(row, field)
+            return cell if isinstance(cell, str) else await cell
+        except ApiError as error:
+            if field.path or error.code not in UNAVAILABLE:
+                raise
+            return UNAVAILABLE[error.code]
 
     def cell(self, row: Any, field: FieldSpec) -> Cell:
         """Give a field's text, or what to await for it."""
