@@ -13,11 +13,13 @@ from twisted.internet.defer import Deferred
 from xapi_py.api.call import Caller
 from xapi_py.api.dispatch import Dispatcher
 from xapi_py.api.listing import Listing
+from xapi_py.api.toolstack import Toolstack
 from xapi_py.api.value_check import conforms
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
 from xapi_py.datamodel import errors as err
 from xapi_py.datamodel.model import ClassDef, Model, Type
+from xapi_py.event.subscription import format_token
 from xapi_py.wire.dialect import Dialect, RequestId
 from xapi_py.wire.raw import RawCall
 
@@ -68,15 +70,29 @@ class InsideCaller:
     Results are data values: sets are tuples and records are rows.
     """
 
-    def __init__(self, dispatcher: Dispatcher, session: Ref, caller: Caller, model: Model) -> None:
+    def __init__(
+        self, toolstack: Toolstack, dispatcher: Dispatcher, session: Ref, caller: Caller
+    ) -> None:
+        self._toolstack = toolstack
         self._dispatcher = dispatcher
         self._caller = caller
         self.session = session
-        self.model = model
+
+    @property
+    def model(self) -> Model:
+        """The data model as this server's clients see it."""
+        return self._toolstack.model
+
+    def token(self) -> str:
+        """Give the event token of this moment: event.from tells what changes after it.
+
+        The latest token given to clients may be older than what is read here.
+        """
+        return format_token(self._toolstack.db.generation)
 
     def of_session(self, session: Ref) -> "InsideCaller":
         """Give a caller like this one for another session."""
-        return InsideCaller(self._dispatcher, session, self._caller, self.model)
+        return InsideCaller(self._toolstack, self._dispatcher, session, self._caller)
 
     def start(self, method: str, *arguments: object) -> Any:
         """Call a message: gives its result, or a Deferred of it that can be cancelled.

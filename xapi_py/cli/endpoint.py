@@ -5,7 +5,6 @@ from xapi_py.api.toolstack import Toolstack
 from xapi_py.cli.conversation import Conversation
 from xapi_py.cli.registry import load_commands
 from xapi_py.cli.run import CommandLine
-from xapi_py.cli.table import load_tables
 from xapi_py.http.messages import NO_HEAD, Request, Takeover
 from xapi_py.http.routes import Routes
 from xapi_py.http.serve import caller_of
@@ -36,6 +35,5 @@ class CliEndpoint:
 def add_cli_route(routes: Routes, toolstack: Toolstack, dispatcher: Dispatcher) -> None:
     """Answer clients of the command line."""
     load_commands()
-    tables = load_tables(toolstack.model.profile)
-    command_line = CommandLine(dispatcher, toolstack.model, tables)
-    routes.add_content("POST", "/cli", CliEndpoint(command_line), name="post_cli")
+    endpoint = CliEndpoint(CommandLine(toolstack, dispatcher))
+    routes.add_content("POST", "/cli", endpoint, name="post_cli")

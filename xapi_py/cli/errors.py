@@ -33,7 +33,7 @@ def explain(client: Any, problem: CliError, tables: Tables, words: Words | None)
         case WrongSyntax():
             _lines(client, f"Syntax error: {problem}", USAGE)
         case MissingParameter():
-            given = [key for key, _ in words.pairs] if words else []
+            given = [key for key, _ in words.pairs if key != str(problem)] if words else []
             typo = closest(str(problem), given, 0.7)
             hint = f"Did you mean '{problem}' where you wrote '{typo}'?" if typo else ""
             _lines(client, f"Required parameter not found: {problem}", USAGE, hint)

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
 from xapi_py.cli.context import Context
 from xapi_py.cli.transfers import FINISHED
-from xapi_py.event.subscription import format_token
 
 WIDTH = 70
 TURNING = "|/-\\"
@@ -31,7 +32,7 @@ async def run_call(context: Context, method: str, *arguments: object) -> Any:
 async def _watched(context: Context, task: Ref) -> Any:
     turn = 0
     while True:
-        token = format_token(context.api.read("event.get_current_id"))
+        token = context.api.token()
         row = context.record("task", task)
         bar = "#" * int(max(0.0, row.progress) * WIDTH)
         mark = TURNING[turn % len(TURNING)]
@@ -41,5 +42,5 @@ async def _watched(context: Context, task: Ref) -> Any:
             context.client.say_error("\n")
             return row
         waiting = context.api.start("event.from", (f"task/{task}",), token, 1.0)
-        if hasattr(waiting, "cancel"):
+        if isinstance(waiting, Deferred):
             await context.client.or_gone(waiting)

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from xapi_py.api.call import Caller
 from xapi_py.api.dispatch import Dispatcher, internal_error
 from xapi_py.api.inside import InsideCaller
+from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
 from xapi_py.cli import errors, field_commands, plain_commands
@@ -28,9 +29,8 @@ from xapi_py.cli.problems import (
 )
 from xapi_py.cli.registry import load_commands
 from xapi_py.cli.suggestions import closest
-from xapi_py.cli.table import CommandSpec, Tables
+from xapi_py.cli.table import CommandSpec, load_tables
 from xapi_py.cli.words import STANDARD, Words, parse
-from xapi_py.datamodel.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,10 @@ _LIKE = 0.86
 class CommandLine:
     """Runs the commands of all clients of one server."""
 
-    def __init__(self, dispatcher: Dispatcher, model: Model, tables: Tables) -> None:
+    def __init__(self, toolstack: Toolstack, dispatcher: Dispatcher) -> None:
+        self._toolstack = toolstack
         self._dispatcher = dispatcher
-        self._model = model
-        self._tables = tables
+        self._tables = load_tables(toolstack.model.profile)
 
     async def run(self, body: str, caller: Caller, client: Conversation) -> int:
         """Run one command and give the exit status.  Errors: ClientGone."""
@@ -74,7 +74,7 @@ class CommandLine:
         except ApiError as error:
             errors.explain_api(client, error, None)
             return 1
-        api = InsideCaller(self._dispatcher, session, caller, self._model)
+        api = self._caller(session, caller)
         context = Context(words, command, self._tables, api, printer, client)
         try:
             await self._execute(context)
@@ -90,6 +90,9 @@ class CommandLine:
         finally:
             if not words.session:
                 await self._logout(api, command)
+
+    def _caller(self, session: Ref, caller: Caller) -> InsideCaller:
+        return InsideCaller(self._toolstack, self._dispatcher, session, caller)
 
     async def _execute(self, context: Context) -> None:
         command = context.command
@@ -112,7 +115,7 @@ class CommandLine:
         if words.session:
             return Ref(words.session)
         user, password = words.get("username"), words.get("password")
-        nobody = InsideCaller(self._dispatcher, Ref(""), caller, self._model)
+        nobody = self._caller(Ref(""), caller)
         try:
             if command.local_session:
                 method = "session.slave_local_login_with_password"

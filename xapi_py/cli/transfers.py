@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from twisted.internet.defer import Deferred
+
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
 from xapi_py.cli.context import Context
 from xapi_py.cli.problems import CommandFailed
-from xapi_py.event.subscription import format_token
 
 NOT_TAKEN = -1.0
 FINISHED = frozenset({"success", "failure", "cancelled"})
@@ -51,12 +52,13 @@ async def _forget(context: Context, task: Ref) -> None:
 async def finished(context: Context, task: Ref) -> Any:
     """Wait until a task is over and give its row."""
     while True:
-        token = format_token(context.api.read("event.get_current_id"))
+        token = context.api.token()
         row = context.record("task", task)
         if row.status in FINISHED:
             return row
         waiting = context.api.start("event.from", (f"task/{task}",), token, 60.0)
-        await context.client.or_gone(waiting) if hasattr(waiting, "cancel") else None
+        if isinstance(waiting, Deferred):
+            await context.client.or_gone(waiting)
 
 
 def address(

@@ -58,9 +58,8 @@ class LocalCli:
 
     def __init__(self, folder: Path, profile: str = "newest", **how: Any) -> None:
         self.server = Server(folder, profile, **how)
-        model = self.server.toolstack.model
         self.tables = load_tables(profile)
-        self._line = CommandLine(self.server.dispatcher, model, self.tables)
+        self._line = CommandLine(self.server.toolstack, self.server.dispatcher)
         self.last = Recorder()
 
     @property

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from xapi_py.cli.context import Context
 from xapi_py.cli.fields import FieldReader
 from xapi_py.cli.problems import CommandFailed
 from xapi_py.cli.registry import command
 from xapi_py.cli.table import FieldSpec, RecordSpec
 from xapi_py.cli.words import STANDARD
-from xapi_py.event.subscription import format_token
 
 CLASSES = (
     *("vm", "vdi", "sr", "host", "network", "vif", "pif", "vbd", "pbd", "pool"),
@@ -30,13 +31,13 @@ async def event_wait(context: Context) -> None:
         raise CommandFailed(f"Cli listening for class '{prefix}' not currently implemented")
     conditions = _conditions(context, record)
     while True:
-        token = format_token(context.api.read("event.get_current_id"))
+        token = context.api.token()
         reader = FieldReader(context, record)
         for row in context.records(record.cls):
             if await _meets(reader, row, conditions):
                 return
         waiting = context.api.start("event.from", (record.cls,), token, WAIT_S)
-        if hasattr(waiting, "cancel"):
+        if isinstance(waiting, Deferred):
             await context.client.or_gone(waiting)
         context.uuids.clear()
 
