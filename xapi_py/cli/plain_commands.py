@@ -22,7 +22,10 @@ async def run(context: Context) -> None:
     if "selected" not in kinds:
         await _call(context, method, None)
         return
-    flag = next(f for f in SELECTORS if f in context.command.flags)
+    flag = next((f for f in SELECTORS if f in context.command.flags), "")
+    if not flag:  # such a command of 7.1 is about this host
+        await _call(context, method, None)
+        return
     name = context.command.name
     lenient = name.startswith(_ANY_STATE)
     rows = await select(context, SELECTORS[flag], templates=lenient, control_domains=lenient)
@@ -80,7 +83,7 @@ def _value(context: Context, argument: tuple[str, str, str], kind: Type, row: An
     source, name, default = argument
     words = context.words
     if source == "selected":
-        return row.ref
+        return row.ref if row is not None else context.this_host
     if source in ("pool", "host"):
         if name and words.get(name):
             return parse_value(context, name, words.get(name), kind)
