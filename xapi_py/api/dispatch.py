@@ -369,7 +369,7 @@ def newer_defaults(message: MessageDef) -> tuple[Any, ...]:
 
     Code is written once, for all parameters a message ever had.
     """
-    newest = load_model("newest").messages.get(message.wire_name)
+    newest = load_model("all").messages.get(message.wire_name)
     if newest is None:
         return ()
     newer = newest.params[len(message.params) :]
