@@ -30,6 +30,8 @@ from xapi_py.db.database import Database
 from xapi_py.db.engines.sqlite import SqliteEngine
 from xapi_py.event.events import Events
 from xapi_py.http.serve import Endpoints, serve
+from xapi_py.metrics.sampling import exists_in
+from xapi_py.metrics.store import Metrics
 from xapi_py.pool import role
 from xapi_py.pool.gateway import Daemon, HostGateway, Hosts
 from xapi_py.pool.programs import ReactorPrograms
@@ -172,6 +174,7 @@ def assemble(
         role=role.read(settings.state / "pool.conf"),
         programs=ReactorPrograms(reactor),
         restart=reactor.stop,
+        metrics=Metrics(settings.state / "metrics"),
     )
 
 
@@ -221,6 +224,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _stop(toolstack: Toolstack) -> "Deferred[None]":
     toolstack.audit.close()
+    toolstack.metrics.save(exists_in(toolstack.db))
     return toolstack.db.close()
 
 

@@ -223,6 +223,18 @@ def test_the_task_of_an_export_is_completed(client: Client) -> None:
     assert client.api.VM.get_current_operations(vm) == {}
 
 
+def test_an_export_without_a_task_makes_one(client: Client) -> None:
+    vm = client.vm()
+    before = set(client.api.task.get_all())
+    assert client.get("/export", ref=vm)[0] == 200
+    (task,) = set(client.api.task.get_all()) - before
+    uuid = client.api.VM.get_uuid(vm)
+    assert client.api.task.get_name_label(task) == f"Export of VM: {uuid}"
+    client.wait(task)
+    assert client.result(task) == ""
+    assert client.api.VM.get_current_operations(vm) == {}
+
+
 def test_an_export_that_is_cut_fails_its_task_and_lets_go_of_the_vm(client: Client) -> None:
     vdi = client.disk({0: os.urandom(40 * MIB)}, 40 * MIB)
     vm = client.vm(vdi)

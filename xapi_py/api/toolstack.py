@@ -11,6 +11,7 @@ from xapi_py.base.slices import Slices
 from xapi_py.datamodel.model import Model
 from xapi_py.db.database import Database
 from xapi_py.event.events import Events
+from xapi_py.metrics.store import Metrics
 from xapi_py.pool.gateway import Hosts
 from xapi_py.pool.programs import NoPrograms, Programs
 from xapi_py.pool.reservations import Reservations
@@ -62,6 +63,7 @@ class Toolstack:
     restart: Callable[[], None] = lambda: None
     """Ends this process so that its supervisor starts it again."""
     programs: Programs = field(default_factory=NoPrograms)
+    metrics: Metrics = field(default_factory=Metrics)
     slices: Slices = field(init=False)
 
     def __post_init__(self) -> None:

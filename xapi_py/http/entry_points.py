@@ -180,6 +180,8 @@ def completing(toolstack: Toolstack, task: Ref, answer: Answer) -> Answer:
     A task whose connection is handed over goes on.
     """
     if isinstance(answer, StreamingResponse):
+        if answer.completes_task:
+            return answer
         return replace(answer, body=_completing_body(toolstack, task, answer.body))
     if isinstance(answer, Response) and answer.status >= 400:
         toolstack.tasks.fail(task, ApiError("INTERNAL_ERROR", f"HTTP status {answer.status}"))

@@ -50,13 +50,15 @@ class StreamingResponse:
     """An answer whose body is made while it is sent.
 
     With ``length`` None the end of the body is the end of the connection: the
-    clients of this API do not read chunked bodies.
+    clients of this API do not read chunked bodies.  With ``completes_task`` the
+    body itself completes the task of the request when it is closed.
     """
 
     body: AsyncIterator[bytes]
     status: int = 200
     headers: Headers = ()
     length: int | None = None
+    completes_task: bool = False
 
 
 NO_HEAD: Final = 0

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from xapi_py.api import derived, recovery
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.waiting import at_most
+from xapi_py.metrics.sampling import Sampler
 from xapi_py.pool.local_state import AUTO_ENABLE, DISABLED_UNTIL_REBOOT, LocalState
 from xapi_py.pool.metadata_push import MetadataPush
 from xapi_py.start import certificates, housekeeping, network, storage
@@ -49,6 +50,13 @@ def after_clients(toolstack: Toolstack) -> None:
     _enable_host(toolstack)
     MetadataPush(toolstack.db, toolstack.hosts)
     run("recovery", recovery.recover(toolstack))
+    _sample(toolstack)
+
+
+def _sample(toolstack: Toolstack) -> None:
+    here = toolstack.hosts.get(toolstack.localhost)
+    sampler = Sampler(toolstack.db, here, toolstack.metrics, toolstack.clock, toolstack.slices)
+    run("metrics", sampler.run())
 
 
 def _enable_host(toolstack: Toolstack) -> None:

@@ -94,6 +94,7 @@ async def get_export_raw_vdi(
             ("Content-Disposition", f'attachment; filename="{vdi.uuid}.raw"'),
         ),
         length=reader.size,
+        completes_task=True,
     )
 
 

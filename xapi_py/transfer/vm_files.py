@@ -68,7 +68,8 @@ async def _download(
             call.toolstack.tasks.fail(call.task, problem)
         raise
     download = Download(call, request, body, held.aclose)
-    return StreamingResponse(download, headers=(("task-id", call.task), *_HEADERS))
+    headers = (("task-id", call.task), *_HEADERS)
+    return StreamingResponse(download, headers=headers, completes_task=True)
 
 
 def _vm(toolstack: Toolstack, request: Request) -> Row:
