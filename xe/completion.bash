@@ -72,16 +72,16 @@ _xe_values() {
     local command=$1 key=$2 class field=uuid
     case $key in
     uuid)
-        class=${command%-list}
-        class=${class%%-param-*}
+        class=${command%%-param-*}
+        [ "$class" != "$command" ] || class=${command%-list}
         [ "$class" != "$command" ] || class=${command%%-*}
         ;;
     vm | host | sr) class=$key field=name-label ;;
     on) class=host field=name-label ;;
     template | template-name | template-name-label) class=template field=name-label ;;
     params | param-name)
-        class=${command%-list}
-        class=${class%%-param-*}
+        class=${command%%-param-*}
+        [ "$class" != "$command" ] || class=${command%-list}
         names=$(_xe_ask "$class-list" params=all | sed -n 's/^ *\([^ ]*\) *([SM]*R[OW]).*/\1/p' |
             sort -u | paste -sd,)
         return

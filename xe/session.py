@@ -90,7 +90,7 @@ class Session:
                 f"The server speaks version {major} of the protocol, this xe {thin_cli.MAJOR}"
             )
         self._send(thin_cli.greeting())
-        self._waiting = self._decoder.feed(extra)
+        self._feed(extra)
 
     def _obey(self) -> int:
         while True:
@@ -156,11 +156,14 @@ class Session:
 
     def _next(self) -> Message | bytes:
         while not self._waiting:
-            try:
-                self._waiting = self._decoder.feed(self._receive())
-            except ProtocolError as error:
-                raise ClientError(f"The server sent nonsense: {error}") from error
+            self._feed(self._receive())
         return self._waiting.pop(0)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._waiting = self._decoder.feed(data)
+        except ProtocolError as error:
+            raise ClientError(f"The server sent nonsense: {error}") from error
 
     def _receive(self) -> bytes:
         try:

@@ -14,7 +14,6 @@ from xapi_py.base.names import Ref
 from xapi_py.cli.context import Context
 from xapi_py.cli.problems import CommandFailed
 
-NOT_TAKEN = -1.0
 FINISHED = frozenset({"success", "failure", "cancelled"})
 
 
@@ -26,11 +25,9 @@ async def through_task(context: Context, label: str, run: Callable[[Ref], Awaita
     call = context.api.call
     task = Ref(await call("task.create", label, ""))
     try:
-        await call("task.set_progress", task, NOT_TAKEN)
         taken = await run(task)
         row = context.record("task", task)
-        if not taken and row.status == "pending" and row.progress == NOT_TAKEN:
-            await call("task.set_status", task, "failure")
+        if not taken and row.status == "pending":
             raise CommandFailed("The client could not transfer the file")
         row = await finished(context, task)
         if row.status != "success":

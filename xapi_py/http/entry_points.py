@@ -159,7 +159,6 @@ def _guarded(
             check_permission(session, handler.name)
             task = task_of(toolstack, request)
             try:
-                toolstack.tasks.progress(task, 0.0)  # clients see that somebody took it
                 outcome = code(toolstack, session, request)
                 done = await outcome if isinstance(outcome, Awaitable) else outcome
                 return completing(toolstack, task, done)
