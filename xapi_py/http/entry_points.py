@@ -96,7 +96,7 @@ def add_entry_points(routes: Routes, toolstack: Toolstack) -> None:
             code = ENTRY_POINTS.get(handler.name) or _not_offered(handler.name)
             answer = _guarded(toolstack, handler, code)
         elif handler.name in OPEN_ENTRY_POINTS:
-            answer = partial(OPEN_ENTRY_POINTS[handler.name], toolstack)
+            answer = partial(_open, toolstack, OPEN_ENTRY_POINTS[handler.name])
         else:
             continue
         routes.add(handler.method, handler.path, answer, name=handler.name)
@@ -161,7 +161,8 @@ def _guarded(
             try:
                 outcome = code(toolstack, session, request)
                 done = await outcome if isinstance(outcome, Awaitable) else outcome
-                return completing(toolstack, task, done)
+                finished = completing(toolstack, task, done)
+                return None if request.answered_early else finished
             except HttpError as error:
                 _fail_task(toolstack, request, ApiError("INTERNAL_ERROR", str(error.detail)))
                 raise
@@ -171,6 +172,12 @@ def _guarded(
                 raise HttpError(500, _described(problem)) from None
 
     return answer
+
+
+async def _open(toolstack: Toolstack, code: OpenEntryPoint, request: Request) -> Answer:
+    outcome = code(toolstack, request)
+    done = await outcome if isinstance(outcome, Awaitable) else outcome
+    return completing(toolstack, task_of(toolstack, request), done)
 
 
 def completing(toolstack: Toolstack, task: Ref, answer: Answer) -> Answer:

@@ -170,6 +170,15 @@ class Request:
         self.answered_early = True
         self.connection.write_early(status, headers)
 
+    def invite(self) -> None:
+        """Have a client that completes a task begin to send its body.
+
+        Such clients (xe) wait for the head of the answer first, and learn
+        from the task how it ended.
+        """
+        if self.task_id and not self.answered_early:
+            self.answer_early()
+
     def on_disconnect(self, call: Callable[[], None]) -> None:
         """Have ``call`` called if the client leaves before the answer."""
         self.connection.on_disconnect(call)

@@ -70,6 +70,7 @@ async def put_blob(toolstack: Toolstack, session: Session, request: Request) -> 
         raise HttpError(400, "a blob is uploaded with Content-Length")
     if int(length) > MAX_BYTES:
         raise HttpError(413)
+    request.invite()
     chunks = []
     while chunk := await request.body.read():
         chunks.append(chunk)

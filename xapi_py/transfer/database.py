@@ -56,6 +56,7 @@ async def put_pool_xml_db_sync(
 
 
 async def _upload(request: Request) -> bytes:
+    request.invite()
     parts: list[bytes] = []
     size = 0
     while part := await request.body.read():
