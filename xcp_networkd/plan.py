@@ -143,7 +143,8 @@ def _configure(
     kept = {n for n in found.interfaces if n not in desired.interfaces}
     for name in sorted({*desired.interfaces, *kept} & devices, key=lambda n: (n in bonds, n)):
         wanted = desired.interfaces.get(name, InterfaceConfig())
-        lost = name in found.bridges and not _stays(found, desired, name)
+        # A bridge that is made now has nothing, whatever a device of its name had before.
+        lost = name in desired.bridges and not _stays(found, desired, name)
         old = InterfaceConfig() if lost else found.interfaces.get(name, InterfaceConfig())
         if old != wanted or _role_moved(found, desired, name, wanted):
             yield ConfigureInterface(

@@ -149,7 +149,7 @@ def check_reached(backend: Backend, wanted: NetworkState) -> None:
     async def look() -> None:
         found = await backend.observe()
         expected = plan.with_vifs(found, wanted)
-        assert plan.steps(found, expected, await backend.present()) == []
+        assert plan.steps(found, expected, await backend.present()) == [], found.interfaces
         assert await backend.reachable(wanted.gateway_interface)
 
     finish(look())

@@ -98,6 +98,10 @@ class DhcpClients:
     def _process(self, interface: str, version: int) -> int | None:
         try:
             pid = int(self._file(interface, version, "pid").read_text(encoding="ascii"))
+            child = self._children.get(pid)
+            if child is not None:
+                # One that has just begun does not show its command line yet.
+                return pid if child.poll() is None else None
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return None

@@ -80,6 +80,7 @@ def apply(state: NetworkState, steps: list[Step]) -> NetworkState:
                 assert name not in bridges and not config.ports
                 assert config.vlan is None or config.vlan[0] in bridges
                 bridges[name] = config
+                interfaces.pop(name, None)
             case SetBridge(name, config):
                 bridges[name] = replace(config, ports=bridges[name].ports)
             case RemovePort(name, port):

@@ -222,6 +222,9 @@ class OpenVSwitchNetwork:
         device = self._kernel.device(name)
         if device is None or device.mtu != mtu:
             self._request_mtu(name, mtu)
+            # At the start of the machine the switch makes its devices only now; it has, when
+            # the request is answered.  A bond never becomes a device.
+            device = self._kernel.device(name)
         if device is not None:
             self._setup.configure(step, mtu=False)
 
