@@ -3,6 +3,7 @@
 import subprocess
 import xmlrpc.client
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from xapi_py.api.toolstack import Settings, Toolstack
 from xapi_py.base.names import Ref, Uuid
 from xapi_py.datamodel.profiles import load_model
 from xapi_py.db.database import Database
+from xapi_py.db.engines.engine import RowKey, StoredRow
 from xapi_py.db.engines.memory import MemoryEngine
 from xapi_py.event.events import Events
 from xapi_py.pool.gateway import Hosts
@@ -31,6 +33,7 @@ from xapi_py.wire.dialect import Dialect
 from xapi_py.wire.xmlrpc import XMLRPC
 
 PASSWORD = "correct horse"
+BOOTED_AT = 1_700_000_000
 
 FACTS = HostFacts(
     memory_total=32 << 30,
@@ -56,6 +59,25 @@ class ChildPrograms:
         return Finished(done.returncode, done.stdout, done.stderr)
 
 
+@cache
+def _installation(profile: str) -> dict[RowKey, StoredRow]:
+    """Give what a host of the profile holds after its first boot; made once a process."""
+    engine, clock, model = MemoryEngine(), Clock(), load_model(profile)  # type: ignore[arg-type]
+    clock.advance(BOOTED_AT)
+    db = Database(load_model("all"), engine, clock)
+    host = local_records.refresh(db, model, ME, FACTS, BOOTED_AT)
+    first_boot.ensure(db, model, host)
+    clock.advance(0)
+    return engine.rows
+
+
+def installed(profile: str) -> MemoryEngine:
+    """Give an engine of one's own that holds a fresh installation."""
+    engine = MemoryEngine()
+    engine.rows.update(_installation(profile))
+    return engine
+
+
 class Refused(Exception):
     """The server answered with a failure; ``args`` is the ErrorDescription."""
 
@@ -66,11 +88,11 @@ class Server:
     def __init__(self, folder: Path, profile: str = "newest", users: Any = ()) -> None:
         registry.load_all()
         self.clock = Clock()
-        self.clock.advance(1_700_000_000)
+        self.clock.advance(BOOTED_AT)
         model = load_model(profile)  # type: ignore[arg-type]
-        db = self.db = Database(load_model("all"), MemoryEngine(), self.clock)
+        db = self.db = Database(load_model("all"), installed(profile), self.clock)
         host = local_records.refresh(db, model, ME, FACTS, int(self.clock.seconds()))
-        pool = first_boot.ensure(db, model, host)
+        (pool,) = db.refs("pool")
         password_file = folder / "password"
         password_file.write_text(PASSWORD)
         sessions = Sessions(db, self.clock, lambda: host)
