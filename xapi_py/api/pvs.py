@@ -108,8 +108,9 @@ def create_proxy(call: Call, site: Ref, vif: Ref) -> Ref:
     PVS_PROXY_ALREADY_PRESENT.
     """
     require_feature(call, "restrict_pvs_proxy", "PVS_proxy")
+    device = call.db.row("VIF", vif).device
     call.db.row("PVS_site", site)
-    if call.db.row("VIF", vif).device != "0":
+    if device != "0":
         raise err.PVS_VIF_MUST_BE_FIRST_DEVICE()
     for proxy in call.db.rows("PVS_proxy"):
         if vif == proxy.VIF:

@@ -167,6 +167,7 @@ def _checked_address(text: str, version: int, name: str) -> str:
 @message("VIF.set_ipv4_allowed")
 async def set_ipv4_allowed(call: Call, self: Ref, value: tuple[str, ...]) -> None:
     """Set the addresses a locked device may use.  Errors: INVALID_IP_ADDRESS_SPECIFIED."""
+    call.db.row("VIF", self)
     checked = tuple(dict.fromkeys(_checked_address(v, 4, "ipv4_allowed") for v in value))
     await _store_locking(call, self, ipv4_allowed=checked)
 
@@ -187,6 +188,7 @@ async def remove_ipv4_allowed(call: Call, self: Ref, value: str) -> None:
 @message("VIF.set_ipv6_allowed")
 async def set_ipv6_allowed(call: Call, self: Ref, value: tuple[str, ...]) -> None:
     """Set the addresses a locked device may use.  Errors: INVALID_IP_ADDRESS_SPECIFIED."""
+    call.db.row("VIF", self)
     checked = tuple(dict.fromkeys(_checked_address(v, 6, "ipv6_allowed") for v in value))
     await _store_locking(call, self, ipv6_allowed=checked)
 

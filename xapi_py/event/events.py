@@ -54,7 +54,9 @@ class Part(NamedTuple):
 class Batch:
     """What one ``event.from`` answers: shared by all clients that ask the same.
 
-    No part is empty.  ``encoded`` keeps the finished bytes for each dialect.
+    No part is empty.  ``generation`` is the token: of an answer without events
+    the one the client gave, so that with other classes it misses nothing.
+    ``encoded`` keeps the finished bytes for each dialect.
     """
 
     parts: tuple[Part, ...]
@@ -180,7 +182,10 @@ class Events:
             parts = (
                 self._snapshot(subscription) if since is None else self._since(subscription, since)
             )
-            batch = Batch(parts, self._published, self._counts(), {})
+            generation = self._published
+            if not parts and since is not None:
+                generation = min(since, generation)
+            batch = Batch(parts, generation, self._counts(), {})
             if len(self._batches) >= CACHED_BATCHES:
                 self._batches.clear()
             self._batches[key] = batch

@@ -29,13 +29,13 @@ REALM = "Blob handler"
 @open_entry_point("get_blob")
 async def get_blob(toolstack: Toolstack, request: Request) -> Response:
     """Send a blob's content with its type; a blob that was never filled is not there."""
+    if "uuid" not in request.query and "ref" not in request.query:
+        return Response(400)
     row = _find(toolstack, request)
     if row is not None and row.public:
         return _content(toolstack, row)
     async with logged_in(toolstack, request, REALM) as session:
         check_permission(session, "get_blob")
-        if "uuid" not in request.query and "ref" not in request.query:
-            return Response(400)
         if row is None:
             return Response(404, (b"Unknown reference\n",))
         return _content(toolstack, row)
