@@ -67,6 +67,9 @@ def _encode_record(dialect: Dialect, model: Model, row: Row) -> list[bytes]:
     return [dialect.record(row, model.classes[row.api_class], model)]
 
 
+_NAMING_THE_MESSAGE = ("NOT_IMPLEMENTED", "MESSAGE_METHOD_UNKNOWN")
+
+
 def _unimplemented(message: MessageDef) -> Handler:
     """Make the refusal of a message without code.
 
@@ -74,8 +77,10 @@ def _unimplemented(message: MessageDef) -> Handler:
     answer it always will: a host that cannot be asked, then the others.
     """
     code = ERROR_OF.get(message.wire_name, "NOT_IMPLEMENTED")
-    params = (message.wire_name,) if code == "NOT_IMPLEMENTED" else ()
+    params = (message.wire_name,) if code in _NAMING_THE_MESSAGE else ()
     named = [(n, p.type.cls) for n, p in enumerate(message.params) if isinstance(p.type, RefOf)]
+    if code == "MESSAGE_METHOD_UNKNOWN":
+        named = []
     hosts = [n for n, cls in named if cls == "host"]
     others = [(n, cls) for n, cls in named if cls != "host"]
 

@@ -50,9 +50,6 @@ ENTRY_POINTS: dict[str, EntryPoint] = {}
 OpenEntryPoint = Callable[[Toolstack, Request], Awaitable[Answer] | Answer]
 OPEN_ENTRY_POINTS: dict[str, OpenEntryPoint] = {}
 
-NOTHING_TO_GIVE = frozenset({"rrd_updates", "host_rrd", "sr_rrd", "get_updates"})
-"""Entry points of data this server has none of: clients expect a bare 404 then."""
-
 
 def entry_point(name: str) -> Callable[[EntryPoint], EntryPoint]:
     """Register the decorated function as the code of the model's entry point ``name``.
@@ -226,8 +223,6 @@ def _described(problem: ApiError) -> str:
 
 def _not_offered(name: str) -> EntryPoint:
     def refuse(toolstack: Toolstack, session: Session, request: Request) -> Answer:
-        if name in NOTHING_TO_GIVE:
-            return Response(404, close=True)
         raise err.NOT_IMPLEMENTED(f"http/{name}")
 
     return refuse

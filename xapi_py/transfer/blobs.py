@@ -62,9 +62,9 @@ async def put_blob(toolstack: Toolstack, session: Session, request: Request) -> 
     """
     row = _find(toolstack, request)
     if "uuid" not in request.query and "ref" not in request.query:
-        raise HttpError(400)
+        return Response(400, close=True)
     if row is None:
-        raise HttpError(404)
+        return Response(404, (b"Unknown reference\n",), close=True)
     length = request.headers.get("content-length", "")
     if not length.isdigit():
         raise HttpError(400, "a blob is uploaded with Content-Length")

@@ -93,7 +93,7 @@ UNIMPLEMENTED: Any = {
     'pool_patch.pool_apply': 'NOT_IMPLEMENTED',
     'pool_patch.pool_clean': 'NOT_IMPLEMENTED',
     'pool_patch.precheck': 'NOT_IMPLEMENTED',
-    'pool_update.apply': 'NOT_IMPLEMENTED',
+    'pool_update.apply': 'MESSAGE_METHOD_UNKNOWN',
     'pool_update.attach': 'NOT_IMPLEMENTED',
     'pool_update.destroy': 'NOT_IMPLEMENTED',
     'pool_update.detach': 'NOT_IMPLEMENTED',

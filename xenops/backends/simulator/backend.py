@@ -113,6 +113,8 @@ class SimulatorBackend(SimulatedDevices):
     def _consoles(self, domain: Domain) -> list[Console]:
         if not domain.device_model:
             return []
+        if self._settings.bare:
+            return []
         path = self._open_consoles.path
         consoles = [Console("rfb", path=path(domain.domid, "rfb"))]
         if not domain.hvm:
