@@ -188,9 +188,7 @@ class Events:
             self._batches[key] = batch
         return batch
 
-    def _told(
-        self, subscription: Subscription, since: int | None, parts: tuple[Part, ...]
-    ) -> int:
+    def _told(self, subscription: Subscription, since: int | None, parts: tuple[Part, ...]) -> int:
         """Give the token: how far a client knows of changes now.
 
         With some classes only, that is the last change it is told of, so that

@@ -77,24 +77,45 @@ class ChunkedBody:
         return self._events.complete
 
 
+def _parse(text: bytes) -> tuple[Any, _Events, bool]:
+    """Give the parser after a head, what it found, and whether other bytes than HTTP follow."""
+    events = _Events()
+    parser = httptools.HttpRequestParser(events)
+    try:
+        parser.feed_data(text)
+    except httptools.HttpParserUpgrade:
+        return parser, events, True
+    return parser, events, False
+
+
+def _with_one_length(text: bytes) -> bytes | None:
+    """Give a head that says its length more than once, always the same, with one of them.
+
+    RFC 9112, section 6.3, allows to read it so.  None for any other head.
+    """
+    lines = text.split(b"\r\n")
+    lengths = [n for n, line in enumerate(lines) if line.lower().startswith(b"content-length:")]
+    if len(lengths) < 2 or len({lines[n].partition(b":")[2].strip() for n in lengths}) > 1:
+        return None
+    return b"\r\n".join(line for n, line in enumerate(lines) if n not in lengths[1:])
+
+
 def parse_head(text: bytes, header_count: int) -> Head:
     """Read a head, its final blank line included.
 
     Errors: HttpError 501 for unknown methods, 431 for too many headers, 500
     for a bad Content-Length, 400 for anything else that is no HTTP.
     """
-    events = _Events()
-    parser = httptools.HttpRequestParser(events)
-    upgrade = False
     if b"\r\n " in text or b"\r\n\t" in text:
         text = _FOLD.sub(b" ", text)
     try:
-        parser.feed_data(text)
-    except httptools.HttpParserUpgrade:
-        upgrade = True
+        parser, events, upgrade = _parse(text)
     except httptools.HttpParserInvalidMethodError as error:
         raise HttpError(501, "unknown method") from error
     except httptools.HttpParserError as error:
+        once = _with_one_length(text)
+        if once is not None:
+            return parse_head(once, header_count)
         raise HttpError(500 if "Content-Length" in str(error) else 400, str(error)) from error
     if text.count(b"\r\n") - 2 > header_count:
         raise HttpError(431)

@@ -8,10 +8,11 @@ Source: facts/wire.md, "Asynchronous calls and tasks".
 from collections.abc import Callable
 
 from xapi_py.base.errors import ApiError
-from xapi_py.base.names import NULL_REF, Ref
+from xapi_py.base.names import NULL_REF, Ref, new_uuid
 from xapi_py.base.reactor import Clock
 from xapi_py.datamodel import errors as err
 from xapi_py.db.database import Database
+from xapi_py.db.row import Row
 
 FINISHED_LIFETIME_S = 3900
 PENDING_LIFETIME_S = 86400
@@ -84,17 +85,26 @@ class Tasks:
         """Ask the running code to stop; the task ends when it has stopped.
 
         A task that nothing here runs, or one that offers no cancelling, keeps
-        running: that is no error.  Errors: HANDLE_INVALID.
+        running: that is no error.  Its current operations tell the client
+        that completes it.  Errors: HANDLE_INVALID.
         """
         row = self._db.row("task", task)
         if row.status not in ("pending", "cancelling"):
             return
         cancel = self._cancels.get(task)
         if cancel is None:
+            self._mark(row)
             return
         with self._db.transaction() as tx:
             tx.update("task", task, status="cancelling", allowed_operations=())
         cancel()
+
+    def _mark(self, row: Row) -> None:
+        """Note that a cancellation was asked for; the call that did has no record."""
+        if "cancel" not in row.current_operations.values():
+            call = f"DummyRef:|{new_uuid()}|task.cancel"
+            with self._db.transaction() as tx:
+                tx.add_to_map("task", row.ref, "current_operations", call, "cancel")
 
     def destroy(self, task: Ref) -> None:
         """Remove the record; what runs goes on.  Errors: HANDLE_INVALID."""
@@ -140,6 +150,7 @@ class Tasks:
                 status=status,
                 finished=int(self._clock.seconds()),
                 allowed_operations=(),
+                current_operations={},
                 **fields,
             )
 

@@ -130,6 +130,19 @@ def test_the_timeout_gives_no_events_and_a_usable_token(world: World) -> None:
     assert world.now("network", since=batch.generation) == []
 
 
+def test_a_token_of_some_classes_covers_only_what_was_told(world: World) -> None:
+    start = world.events.generation
+    a = world.network("a")
+    nothing: Any = world.wait("vm", since=start, timeout_s=0).result
+    assert world.now("network", since=nothing.generation) == [("network", "add", a)]
+    with world.db.transaction() as tx:
+        tx.create("secret", {"value": "x"})
+    world.settle()
+    told: Any = world.wait("network", since=start, timeout_s=0).result
+    assert told.generation == world.db.row("network", a).modified
+    assert world.now("network", since=told.generation) == []
+
+
 def test_logout_ends_a_waiting_call(world: World) -> None:
     session = world.sessions.add("root", superuser=True)
     world.settle()

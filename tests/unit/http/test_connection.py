@@ -88,6 +88,7 @@ def test_keep_alive_follows_version_and_header(version: str, extra: str, closed:
         (b"POST / HTTP/1.1\r\nContent-Length: abc\r\n\r\n", 500),
         (b"POST / HTTP/1.1\r\nContent-Length: 307201\r\n\r\nx", 500),
         (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nx", 500),
+        (b"PUT /nosuch HTTP/1.1\r\nContent-Length: 1\r\ncontent-length: 1\r\n\r\nx", 403),
         (b"POST / HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
         (b"POST / HTTP/1.1\r\nX: " + b"a" * 9000, 431),
         (b"POST / HTTP/1.1\r\n" + b"X: v\r\n" * 150 + b"\r\n", 431),

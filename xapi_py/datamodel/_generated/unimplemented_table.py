@@ -116,6 +116,5 @@ UNIMPLEMENTED: Any = {
     'host.sm_dp_destroy': 'NOT_IMPLEMENTED',
     'host.update_firewalld_service_status': 'NOT_IMPLEMENTED',
     'pool.disable_binary_storage': 'NOT_IMPLEMENTED',
-    'pool.send_test_post': 'NOT_IMPLEMENTED',
     'pool.test_archive_target': 'MESSAGE_REMOVED',
 }

@@ -1,0 +1,37 @@
+"""What clients may set as they like: tasks they complete themselves, preferences."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.api.server import Refused, Server
+
+GONE = "OpaqueRef:00000000-0000-0000-0000-000000000002"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    return Server(tmp_path)
+
+
+def test_a_cancellation_shows_in_a_task_that_its_client_completes(server: Server) -> None:
+    session = server.login()
+    task = server.call("task.create", session, "upload", "")
+    server.call("task.cancel", session, task)
+    server.call("task.cancel", session, task)
+    record = server.call("task.get_record", session, task)
+    assert list(record["current_operations"].values()) == ["cancel"]
+    assert record["status"] == "pending"
+
+
+def test_a_preference_may_name_what_is_gone(server: Server) -> None:
+    session = server.login()
+    (pool,) = server.call("pool.get_all", session)
+    server.call("pool.set_crash_dump_SR", session, pool, GONE)
+    assert server.call("pool.get_crash_dump_SR", session, pool) == GONE
+
+
+def test_a_test_post_needs_a_port(server: Server) -> None:
+    with pytest.raises(Refused) as caught:
+        server.call("pool.send_test_post", server.login(), "127.0.0.1", "0", "x")
+    assert list(caught.value.args) == ["INVALID_VALUE", "port", "0"]
