@@ -185,7 +185,7 @@ def completing(toolstack: Toolstack, task: Ref, answer: Answer) -> Answer:
     if isinstance(answer, StreamingResponse):
         if answer.completes_task:
             return answer
-        return replace(answer, body=_completing_body(toolstack, task, answer.body))
+        return replace(answer, body=_CompletingBody(toolstack, task, answer.body))
     if isinstance(answer, Response) and answer.status >= 400:
         toolstack.tasks.fail(task, ApiError("INTERNAL_ERROR", f"HTTP status {answer.status}"))
     elif not isinstance(answer, Takeover):
@@ -193,22 +193,40 @@ def completing(toolstack: Toolstack, task: Ref, answer: Answer) -> Answer:
     return answer
 
 
-async def _completing_body(
-    toolstack: Toolstack, task: Ref, body: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
-    whole = False
-    try:
-        async for block in body:
-            yield block
-        whole = True
-    except Exception:
-        toolstack.tasks.fail(task, api_error("download", Failure()))
-        raise
-    finally:
-        if whole:
-            toolstack.tasks.succeed(task, "")
-        else:
-            toolstack.tasks.fail(task, ApiError("INTERNAL_ERROR", "the download was cut short"))
+class _CompletingBody:
+    """A body that completes a task with its end; closing it closes what it takes from."""
+
+    def __init__(self, toolstack: Toolstack, task: Ref, body: AsyncIterator[bytes]) -> None:
+        self._tasks = toolstack.tasks
+        self._task = task
+        self._body = body
+        self._whole = False
+
+    def __aiter__(self) -> "_CompletingBody":
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self._body.__anext__()
+        except StopAsyncIteration:
+            self._whole = True
+            raise
+        except Exception:
+            self._tasks.fail(self._task, api_error("download", Failure()))
+            raise
+
+    async def aclose(self) -> None:
+        """End it: the task fails unless all was taken."""
+        close = getattr(self._body, "aclose", None)
+        try:
+            if close is not None:
+                await close()
+        finally:
+            if self._whole:
+                self._tasks.succeed(self._task, "")
+            else:
+                cut_short = ApiError("INTERNAL_ERROR", "the download was cut short")
+                self._tasks.fail(self._task, cut_short)
 
 
 def _fail_task(toolstack: Toolstack, request: Request, problem: ApiError) -> None:
