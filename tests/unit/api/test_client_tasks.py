@@ -29,6 +29,8 @@ def test_a_preference_may_name_what_is_gone(server: Server) -> None:
     (pool,) = server.call("pool.get_all", session)
     server.call("pool.set_crash_dump_SR", session, pool, GONE)
     assert server.call("pool.get_crash_dump_SR", session, pool) == GONE
+    with pytest.raises(Refused):
+        server.call("pool.set_crash_dump_SR", session, pool, "junk")
 
 
 def test_a_test_post_needs_a_port(server: Server) -> None:
