@@ -26,11 +26,11 @@ def test_a_cancellation_shows_in_a_task_that_its_client_completes(server: Server
 
 def test_a_preference_may_name_what_is_gone(server: Server) -> None:
     session = server.login()
-    (pool,) = server.call("pool.get_all", session)
-    server.call("pool.set_crash_dump_SR", session, pool, GONE)
-    assert server.call("pool.get_crash_dump_SR", session, pool) == GONE
+    vm = server.call("VM.get_all", session)[0]
+    server.call("VM.set_affinity", session, vm, GONE)
     with pytest.raises(Refused):
-        server.call("pool.set_crash_dump_SR", session, pool, "junk")
+        server.call("VM.set_affinity", session, vm, "junk")
+    assert server.call("VM.get_affinity", session, vm) == GONE
 
 
 def test_a_test_post_needs_a_port(server: Server) -> None:
