@@ -5,9 +5,16 @@ Source: brief POOL 14.5; facts/classes, data_source.
 
 from xapi_py.api.call import Call
 from xapi_py.datamodel import errors as err
-from xapi_py.metrics.store import OwnerKind
+from xapi_py.metrics.store import Metrics, OwnerKind
 
 Record = dict[str, object]
+
+
+def _metrics(call: Call) -> Metrics:
+    """Give what keeps the metrics.  Errors: INTERNAL_ERROR on a bare host, which has none."""
+    if call.toolstack.settings.bare:
+        raise err.INTERNAL_ERROR("nothing collects performance data on this host")
+    return call.toolstack.metrics
 
 
 def listed(call: Call, kind: OwnerKind, uuid: str) -> tuple[Record, ...]:
@@ -23,13 +30,13 @@ def listed(call: Call, kind: OwnerKind, uuid: str) -> tuple[Record, ...]:
             "max": source.reading.high,
             "value": source.value,
         }
-        for source in call.toolstack.metrics.sources(kind, uuid)
+        for source in _metrics(call).sources(kind, uuid)
     )
 
 
 def value(call: Call, kind: OwnerKind, uuid: str, name: str) -> float:
     """Give the last value.  Errors: INVALID_VALUE for an unknown name."""
-    for source in call.toolstack.metrics.sources(kind, uuid):
+    for source in _metrics(call).sources(kind, uuid):
         if source.reading.name == name:
             return source.value
     raise err.INVALID_VALUE("data_source", name)
@@ -37,11 +44,11 @@ def value(call: Call, kind: OwnerKind, uuid: str, name: str) -> float:
 
 def keep(call: Call, kind: OwnerKind, uuid: str, name: str) -> None:
     """Begin to keep a quantity.  Errors: INVALID_VALUE for an unknown name."""
-    if not call.toolstack.metrics.keep(kind, uuid, name):
+    if not _metrics(call).keep(kind, uuid, name):
         raise err.INVALID_VALUE("data_source", name)
 
 
 def forget(call: Call, kind: OwnerKind, uuid: str, name: str) -> None:
     """Drop what was kept.  Errors: INVALID_VALUE for an unknown name."""
-    if not call.toolstack.metrics.forget(kind, uuid, name):
+    if not _metrics(call).forget(kind, uuid, name):
         raise err.INVALID_VALUE("data_source", name)

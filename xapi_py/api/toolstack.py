@@ -27,7 +27,8 @@ class Settings:
     """What the command line and the configuration say about this server.
 
     ``address`` is what clients reach this host at; ``state`` is the folder of
-    its files; ``bare`` is a host without storage, NIC records and guest agent.
+    its files; ``bare`` is a host without storage, NIC records, guest agent,
+    consoles and performance data.
     """
 
     address: str

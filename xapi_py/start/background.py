@@ -50,7 +50,8 @@ def after_clients(toolstack: Toolstack) -> None:
     _enable_host(toolstack)
     MetadataPush(toolstack.db, toolstack.hosts)
     run("recovery", recovery.recover(toolstack))
-    _sample(toolstack)
+    if not toolstack.settings.bare:
+        _sample(toolstack)
 
 
 def _sample(toolstack: Toolstack) -> None:

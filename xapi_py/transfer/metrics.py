@@ -10,12 +10,16 @@ from twisted.internet.defer import Deferred
 from ocaml_compat import rrd_xml
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.slices import Steps
+from xapi_py.datamodel import errors as err
 from xapi_py.http.entry_points import entry_point
 from xapi_py.http.messages import HttpError, Request, Response
 from xapi_py.metrics.store import FUNCTION, Owner, OwnerKind
 from xapi_py.session.sessions import Session
 
 _CORS = ("Access-Control-Allow-Origin", "*")
+_NO_UUID = Response(400, close=True)
+_NOTHING = Response(404, close=True)
+"""Also what a bare host answers, where nothing collects.  Source: facts/traces, http-157 to -163."""
 
 
 @entry_point("rrd_updates")
@@ -26,6 +30,8 @@ async def rrd_updates(toolstack: Toolstack, session: Session, request: Request) 
     the host's, ``vm_uuid`` and ``sr_uuid`` choose one owner.  Errors: HttpError
     400 without a start that is a number.
     """
+    if toolstack.settings.bare:
+        return _NOTHING
     query = request.query
     start, interval = _number(query.get("start", "")), _number(query.get("interval") or "0")
     owners = _owners(toolstack, request)
@@ -67,12 +73,14 @@ def _one(toolstack: Toolstack, kind: OwnerKind, uuid: str) -> list[Owner]:
 async def vm_rrd(toolstack: Toolstack, session: Session, request: Request) -> Response:
     """Send the whole archive of a VM, running or not.
 
-    Errors: HttpError 400 without ``uuid``, UUID_INVALID, HttpError 404 for a VM
+    Errors: status 400 without ``uuid``, UUID_INVALID, status 404 for a VM
     that nothing is known of.
     """
     uuid = request.query.get("uuid")
     if not uuid:
-        raise HttpError(400, "uuid is missing")
+        return _NO_UUID
+    if toolstack.settings.bare:
+        raise err.INTERNAL_ERROR("nothing collects performance data on this host")
     toolstack.db.by_uuid("VM", uuid)
     return await _whole(toolstack, request, "vm", uuid)
 
@@ -90,14 +98,14 @@ async def sr_rrd(toolstack: Toolstack, session: Session, request: Request) -> Re
     """Send the whole archive of an SR.  Errors: HttpError 400 and 404."""
     uuid = request.query.get("uuid")
     if not uuid:
-        raise HttpError(400, "uuid is missing")
+        return _NO_UUID
     return await _whole(toolstack, request, "sr", uuid)
 
 
 async def _whole(toolstack: Toolstack, request: Request, kind: OwnerKind, uuid: str) -> Response:
     owner = toolstack.metrics.find(kind, uuid)
     if owner is None:
-        raise HttpError(404)
+        return _NOTHING
     rrd = toolstack.metrics.dump(owner)
     write = rrd_xml.render_json if _is_json(request) else rrd_xml.render
     return await _answer(toolstack, request, write(rrd))
