@@ -19,7 +19,7 @@ from xapi_py.session.sessions import Session
 _CORS = ("Access-Control-Allow-Origin", "*")
 _NO_UUID = Response(400, close=True)
 _NOTHING = Response(404, close=True)
-"""Also what a bare host answers, where nothing collects.  Source: facts/traces, http-157 to -163."""
+"""A bare host answers this too.  Source: facts/traces, http-157 to http-163."""
 
 
 @entry_point("rrd_updates")
