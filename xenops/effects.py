@@ -106,6 +106,9 @@ class VmEffects:
         await self._backend.build(self.domid, self._vm.md.vm)
 
     async def _restore(self, atom: Atom, undo: Undo) -> None:
+        if atom.option == "inline":
+            await self._backend.restore(self.domid, self._vm.md.vm, "", self._vm.extra.image)
+            return
         domid, disk = self.domid, self._image_disk()
         dp = f"vm/{domid}/suspend"
         path = await self._around.storage.attach(self._dbg, dp, self._vm.id, disk, writable=False)
@@ -119,7 +122,7 @@ class VmEffects:
         dp = f"vm/{domid}/suspend"
         path = await self._around.storage.attach(self._dbg, dp, self._vm.id, disk, writable=True)
         try:
-            await self._stop_to_suspend(domid)
+            await self.stop_to_suspend(domid)
             undo.push("resume", lambda: self._backend.resume_fast(domid))
             saved = await self._backend.save(domid, path)
         finally:
@@ -127,13 +130,23 @@ class VmEffects:
         self._vm.extra.suspend_memory_bytes = saved.memory_bytes
         self._vm.extra.image = dict(saved.inline)
 
-    async def _stop_to_suspend(self, domid: int) -> None:
+    async def stop_to_suspend(self, domid: int) -> None:
+        """Have the guest stop so that its memory can be saved.
+
+        Errors: Failed_to_acknowledge_suspend_request, Failed_to_suspend.
+        """
         timeouts = self._around.timeouts
         if not await self._backend.request_shutdown(domid, "suspend", timeouts.suspend_ack_s):
             raise errors.failed_to_acknowledge_suspend_request()
         reason = await self._backend.wait_shutdown(domid, timeouts.suspend_s)
         if reason is not ShutdownReason.SUSPEND:
             raise errors.failed_to_suspend(self._vm.id, timeouts.suspend_s)
+
+    async def let_go(self, domid: int, device: str) -> None:
+        """Take a disk from a domain, which need not be the VM's newest one."""
+        disk = await self._backend.vbd_unplug(domid, device, force=True)
+        if disk is not None:
+            await self._around.storage.detach(self._dbg, f"vbd/{domid}/{device}", disk)
 
     def _image_disk(self) -> Disk:
         if self._disk is None:

@@ -256,6 +256,10 @@ class Operations:
         """Run a plan that is not taken back when it fails."""
         await self._executor.run(step, effects, Undo(), task.progress)
 
+    async def run_undoable(self, step: Step, effects: VmEffects, undo: Undo, task: Task) -> None:
+        """Run a plan that the caller takes back by ``undo`` when it fails."""
+        await self._executor.run(step, effects, undo, task.progress)
+
     async def plain(self, step: Step, effects: VmEffects, task: Task) -> None:
         """Run a plan with its progress; nothing is taken back when it fails."""
         task.progress.expect(step)

@@ -123,6 +123,15 @@ def resume(md: VmMetadata) -> Serial:
     return Serial("VM.resume", (*steps, *_devices(md, fresh=False), *_finish(md), tail))
 
 
+def arrive(md: VmMetadata) -> Serial:
+    """Plan from memory that has just been saved to a paused domain that has it."""
+    steps: list[Step] = [
+        Atom(AtomKind.CREATE, option="resume"),
+        Atom(AtomKind.RESTORE, option="inline"),
+    ]
+    return Serial("VM.migrate", (*steps, *_devices(md, fresh=False), *_finish(md)))
+
+
 def shutdown(md: VmMetadata, *, clean: bool) -> tuple[Serial, Serial]:
     """Plan from a domain to none: (what may be cancelled, what may not)."""
     reason = "clean-shutdown" if clean else "hard-shutdown"

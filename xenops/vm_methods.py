@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from xapi_py.base.rpc.server import CallContext, Method
 from xenops import errors, metadata
 from xenops.backends.contract import GuestAction
+from xenops.moving import move
 from xenops.rpc_group import Methods
 from xenops.vms import write_extra
 
@@ -33,6 +34,7 @@ class VmMethods(Methods):
             "VM.suspend": self.vm_suspend,
             "VM.resume": self.vm_resume,
             "VM.resume_fast": self.vm_resume_fast,
+            "VM.migrate": self.vm_migrate,
             "VM.set_vcpus": self.vm_set_vcpus,
             "VM.set_memory_dynamic_range": self.vm_set_memory_dynamic_range,
             "VM.set_shadow_multiplier": self.vm_set_shadow_multiplier,
@@ -107,6 +109,12 @@ class VmMethods(Methods):
 
     async def vm_resume_fast(self, call: Call, id: str) -> dict[str, object]:
         return await self.op(self._operations.resume_fast(call.dbg, id))
+
+    async def vm_migrate(self, call: Call, id: str, md: object = None) -> dict[str, object]:
+        fresh = None if md is None else metadata.parse(md)
+        if fresh is not None and fresh.vm.id != id:
+            raise errors.invalid_metadata("md: of another VM")
+        return await self.op(move(self._operations, call.dbg, id, fresh))
 
     async def vm_set_vcpus(self, call: Call, id: str, n: int) -> dict[str, object]:
         most = self._vms.get(id).md.vm.vcpu_max

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from xapi_py.base.rpc.errors import RpcError
 from xapi_py.base.rpc.updates import UpdateFeed
-from xenops import plan
+from xenops import moving, plan
 from xenops.backends.contract import Change, ShutdownReason
 from xenops.effects import Surroundings, VmEffects
 from xenops.operations import Operations, by_itself, then_unpause
@@ -103,11 +103,15 @@ class Watch:
                 self._by_itself(self._finish_suspend(vm.id), f"suspend of {vm.id}")
             elif domain.shutdown is not None:
                 self._look_at(vm)
+            if domain is not None and domain.survivable:
+                leftovers = moving.end_leftovers(self._operations, vm)
+                self._by_itself(leftovers, f"old domain of {vm.id}")
 
     async def _discard(self, vm_id: str) -> None:
         async def work(vm: Vm, task: Task) -> None:
             effects = VmEffects(self._around, vm, by_itself(vm.id))
             await self._operations.plain(plan.discard(vm.md), effects, task)
+            await moving.take_back(self._operations, vm, task)
             if vm.extra.rebooting:
                 await self._begin_again(vm, effects, task)
 
@@ -135,7 +139,7 @@ class Watch:
                     end, VmEffects(self._around, vm, by_itself(vm.id)), task
                 )
             else:
-                await self._backend.resume_fast(self._operations.domid(vm))
+                await moving.take_back(self._operations, vm, task)
 
         await self._operations.perform(by_itself(vm_id), vm_id, work)
 

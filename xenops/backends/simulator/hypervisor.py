@@ -38,7 +38,7 @@ class Hypervisor:
 
     def _adopt(self, domain: Domain) -> None:
         self.domains[domain.domid] = domain
-        self._by_vm[domain.vm] = domain.domid
+        self._by_vm[domain.vm] = max(domain.domid, self._by_vm.get(domain.vm, 0))
         self.memory_free -= domain.footprint
         self._next_domid = max(self._next_domid, domain.domid + 1)
 
@@ -94,6 +94,9 @@ class Hypervisor:
         del self.domains[domain.domid]
         if self._by_vm.get(domain.vm) == domain.domid:
             del self._by_vm[domain.vm]
+            older = [d.domid for d in self.domains.values() if d.vm == domain.vm]
+            if older:
+                self._by_vm[domain.vm] = max(older)
         self._dirty.pop(domain.domid, None)
         self._store.remove(domain.domid)
         self.memory_free += domain.footprint
