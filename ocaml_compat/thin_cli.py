@@ -1,18 +1,18 @@
 """The thin CLI protocol between ``xe`` and the server, both directions, without I/O.
 
 After the request body the server sends a banner and its version, the client
-answers with its own, and from then on frames travel both ways.  Source: brief
+answers with its own, and from then on frames travel both ways.  Start-up time
+of ``xe`` matters, so this module does not even import ``typing``.  Source: brief
 CLI-PROTOCOL, sections 2.5 and 3; observed on the wire of both versions.
 """
 
 import struct
-from typing import Final, NamedTuple
 
-BANNER: Final = b"XenSource thin CLI protocol"
-MAJOR: Final = 0
-MINOR: Final = 2
-GREETING_BYTES: Final = len(BANNER) + 8
-MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
+BANNER = b"XenSource thin CLI protocol"
+MAJOR = 0
+MINOR = 2
+GREETING_BYTES = len(BANNER) + 8
+MAX_FRAME_BYTES = 64 * 1024 * 1024
 """A longer frame is refused: no real peer sends one."""
 
 _COMMAND, _RESPONSE, _BLOB = 9, 10, 11
@@ -25,86 +25,124 @@ class ProtocolError(Exception):
     """The peer sent what the protocol does not allow."""
 
 
-class Print(NamedTuple):
+class _Message:
+    """Base of the messages: values that compare by what they hold."""
+
+    __slots__: tuple[str, ...] = ()
+    __match_args__: tuple[str, ...] = ()
+
+    def values(self) -> list[object]:
+        """Give the arguments in the order of the wire."""
+        return [getattr(self, name) for name in self.__match_args__]
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.values() == other.values()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.values()))})"
+
+
+class _Text(_Message):
+    __slots__ = __match_args__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class _Transfer(_Message):
+    __slots__ = __match_args__ = ("filename", "url")
+
+    def __init__(self, filename: str, url: str) -> None:
+        self.filename = filename
+        self.url = url
+
+
+class Print(_Text):
     """Write a text and a newline to standard output."""
 
-    text: str
 
-
-class PrintError(NamedTuple):
+class PrintError(_Text):
     """Write a text as it is to standard error."""
 
-    text: str
 
-
-class Debug(NamedTuple):
+class Debug(_Text):
     """Write a text to standard error in debug mode."""
 
-    text: str
 
-
-class Load(NamedTuple):
+class Load(_Message):
     """Send the content of a file of the client."""
 
-    filename: str
+    __slots__ = __match_args__ = ("filename",)
+
+    def __init__(self, filename: str) -> None:
+        self.filename = filename
 
 
-class Prompt(NamedTuple):
+class Prompt(_Message):
     """Send one line of standard input."""
 
 
-class Exit(NamedTuple):
+class Exit(_Message):
     """End with this status."""
 
-    code: int
+    __slots__ = __match_args__ = ("code",)
+
+    def __init__(self, code: int) -> None:
+        self.code = code
 
 
-class HttpGet(NamedTuple):
+class HttpGet(_Transfer):
     """Download ``url`` into a file; an empty name is standard output."""
 
-    filename: str
-    url: str
 
-
-class HttpPut(NamedTuple):
+class HttpPut(_Transfer):
     """Upload a file to ``url``."""
 
-    filename: str
-    url: str
 
-
-class HttpConnect(NamedTuple):
+class HttpConnect(_Message):
     """Join the terminal to ``url``."""
 
-    url: str
+    __slots__ = __match_args__ = ("url",)
+
+    def __init__(self, url: str) -> None:
+        self.url = url
 
 
-class Failure(NamedTuple):
+class Failure(_Message):
     """Show an error code with its parameters; does not end the session."""
 
-    code: str
-    params: tuple[str, ...]
+    __slots__ = __match_args__ = ("code", "params")
+
+    def __init__(self, code: str, params: tuple[str, ...]) -> None:
+        self.code = code
+        self.params = params
 
 
-class Ok(NamedTuple):
+class Ok(_Message):
     """What was asked for is done, or the file follows."""
 
 
-class Failed(NamedTuple):
+class Failed(_Message):
     """What was asked for could not be done."""
 
 
-class Wait(NamedTuple):
+class Wait(_Message):
     """Still busy; sent now and then during a transfer."""
 
 
-class Chunk(NamedTuple):
+class Chunk(_Message):
     """This many raw bytes follow the frame."""
 
-    length: int
+    __slots__ = __match_args__ = ("length",)
+
+    def __init__(self, length: int) -> None:
+        self.length = length
 
 
-class End(NamedTuple):
+class End(_Message):
     """No more chunks."""
 
 
@@ -126,7 +164,7 @@ Message = (
     | End
 )
 
-_TAGS: Final[dict[type[Message], tuple[int, int]]] = {
+_TAGS: dict[type[Message], tuple[int, int]] = {
     Print: (_COMMAND, 0),
     Load: (_COMMAND, 1),
     Prompt: (_COMMAND, 3),
@@ -143,8 +181,8 @@ _TAGS: Final[dict[type[Message], tuple[int, int]]] = {
     Chunk: (_BLOB, 7),
     End: (_BLOB, 8),
 }
-_TYPES: Final = {tags: kind for kind, tags in _TAGS.items()}
-_INTEGERS: Final = (Exit, Chunk)
+_TYPES = {tags: kind for kind, tags in _TAGS.items()}
+_INTEGERS = (Exit, Chunk)
 
 
 def greeting(major: int = MAJOR, minor: int = MINOR) -> bytes:
@@ -167,12 +205,12 @@ def encode(message: Message) -> bytes:
     """Give the frame of a message; the data of a Chunk is sent after it."""
     kind = type(message)
     parts: list[bytes] = []
-    for value in message:
+    for value in message.values():
         if isinstance(value, int):
             parts.append(_INT.pack(value))
         elif isinstance(value, str):
             parts.append(_string(value))
-        else:
+        elif isinstance(value, tuple):
             parts += [_INT.pack(len(value)), *map(_string, value)]
     body = b"".join(parts)
     return _HEAD.pack(len(body) + 8, *_TAGS[kind]) + body
@@ -197,7 +235,7 @@ def decode(payload: bytes) -> Message:
     elif kind in _INTEGERS:
         message = kind(reader.integer())  # type: ignore[arg-type,call-arg]
     else:
-        message = kind(*(reader.string() for _ in kind._fields))  # type: ignore[arg-type]
+        message = kind(*(reader.string() for _ in kind.__match_args__))  # type: ignore[arg-type]
     reader.finish()
     if isinstance(message, Chunk) and message.length < 0:
         raise ProtocolError("a chunk of negative length")

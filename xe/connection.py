@@ -1,12 +1,11 @@
 """Connections to the server: unix socket, TLS or plain TCP.
 
-``ssl`` is imported only when a connection needs it: it costs more start-up
-time than the rest of the client.
+``socket`` and ``ssl`` are imported only when a connection needs them: they cost
+more start-up time than the rest of the client.
 """
 
+import _socket
 import os
-import socket
-from typing import Any
 
 from xe.failures import ClientError
 from xe.settings import Settings
@@ -15,7 +14,11 @@ SYSTEM_SOCKET = "/var/lib/xcp/xapi"
 RUN_SOCKET = "xapi-py/host-1/run/xapi"
 CONNECT_S = 30.0
 
-Socket = Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Socket = Any
 
 
 class Dialler:
@@ -25,7 +28,7 @@ class Dialler:
         self._settings = settings
         self._unix = ""
 
-    def cli(self) -> Socket:
+    def cli(self) -> "Socket":
         """Connect for the command.  Errors: ClientError."""
         settings = self._settings
         if settings.is_local:
@@ -36,7 +39,7 @@ class Dialler:
                     return found
         return self._tcp(settings.server)
 
-    def transfer(self, host: str) -> Socket:
+    def transfer(self, host: str) -> "Socket":
         """Connect for a transfer, to ``host`` or where the command went.
 
         Errors: ClientError.
@@ -57,7 +60,9 @@ class Dialler:
             paths.append(os.path.join(os.environ.get("XDG_STATE_HOME") or home, RUN_SOCKET))
         return paths
 
-    def _tcp(self, host: str) -> Socket:
+    def _tcp(self, host: str) -> "Socket":
+        import socket  # noqa: PLC0415
+
         settings = self._settings
         port = settings.port or (443 if settings.tls else 80)
         try:
@@ -68,7 +73,7 @@ class Dialler:
         except OSError as error:
             raise ClientError(f"Cannot connect to {host} port {port}: {_said(error)}") from error
 
-    def _secure(self, plain: Socket, host: str) -> Socket:
+    def _secure(self, plain: "Socket", host: str) -> "Socket":
         import ssl  # noqa: PLC0415
 
         settings = self._settings
@@ -93,8 +98,8 @@ class Dialler:
             raise ClientError(text) from error
 
 
-def _unix(path: str) -> Socket | None:
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _unix(path: str) -> "Socket | None":
+    found = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         found.connect(path)
     except OSError:

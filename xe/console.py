@@ -7,6 +7,7 @@ import termios
 import time
 import tty
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from xe.connection import Dialler
@@ -32,7 +33,7 @@ def join_console(dialler: Dialler, url: str, still_busy: Callable[[], None]) -> 
             time.sleep(delay_s)
             continue
         break
-    with connection:
+    with closing(connection):
         if head.status == 404:
             print("The console is not available", file=sys.stderr)
             return False

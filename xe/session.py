@@ -1,9 +1,7 @@
 """One command: send it, then do what the server asks until it says exit."""
 
-import contextlib
 import os
 import sys
-from typing import Any
 
 from ocaml_compat import thin_cli
 from ocaml_compat.thin_cli import (
@@ -29,7 +27,12 @@ from ocaml_compat.thin_cli import (
 from xe.connection import Dialler
 from xe.failures import ClientError
 from xe.settings import Settings
-from xe.transfer import Transfers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from xe.transfer import Transfers
 
 LOST = "The connection to the server was lost"
 
@@ -37,7 +40,7 @@ LOST = "The connection to the server was lost"
 class Session:
     """Runs one command over one connection."""
 
-    def __init__(self, settings: Settings, dialler: Dialler, trace: Any) -> None:
+    def __init__(self, settings: Settings, dialler: Dialler, trace: "Any") -> None:
         self._settings = settings
         self._dialler = dialler
         self._trace = trace
@@ -45,22 +48,37 @@ class Session:
         self._decoder = Decoder()
         self._waiting: list[Message | bytes] = []
         self._minor = 0
-        self._transfers = Transfers(dialler, settings.user_typed, self._still_busy)
+        self._made: Transfers | None = None
 
     def run(self) -> int:
         """Give the exit status.  Errors: ClientError, OSError."""
         try:
             self._connection = self._dialler.cli()
-            with self._connection:
+            try:
                 self._send(self._request())
                 self._greet()
                 code = self._obey()
+            finally:
+                self._connection.close()
         except BaseException:
-            self._transfers.discard()
+            self._discard()
             raise
         if code != 0:
-            self._transfers.discard()
+            self._discard()
         return code
+
+    @property
+    def _transfers(self) -> "Transfers":
+        from xe.transfer import Transfers  # noqa: PLC0415
+
+        if self._made is None:
+            typed = self._settings.user_typed
+            self._made = Transfers(self._dialler, typed, self._still_busy)
+        return self._made
+
+    def _discard(self) -> None:
+        if self._made is not None:
+            self._made.discard()
 
     def _request(self) -> bytes:
         body = self._settings.body().encode("utf-8", "surrogateescape")
@@ -136,12 +154,14 @@ class Session:
     def _reply_data(self, data: bytes) -> None:
         self._send(thin_cli.encode(Chunk(len(data))) + data + thin_cli.encode(End()))
 
-    def _transfer(self, run: Any) -> None:
+    def _transfer(self, run: "Any") -> None:
         try:
             done = run()
         except (ClientError, OSError) as error:
-            with contextlib.suppress(ClientError):
+            try:  # noqa: SIM105  (contextlib costs start-up time)
                 self._send_message(Failed())
+            except ClientError:
+                pass  # what went wrong first is what counts
             raise ClientError(f"Operation failed. Error: {_said(error)}") from error
         self._send_message(Ok() if done else Failed())
 
@@ -185,7 +205,7 @@ class Session:
             raise ClientError(f"{LOST}: {error.strerror}") from error
 
 
-def _write(stream: Any, text: str) -> None:
+def _write(stream: "Any", text: str) -> None:
     stream.flush()
     stream.buffer.write(text.encode("utf-8", "surrogateescape"))
     stream.flush()

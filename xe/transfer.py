@@ -6,6 +6,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from xe.connection import Dialler
@@ -77,7 +78,7 @@ class Transfers:
         connection, head = self._open("GET", url)
         if connection is None:
             return False
-        with connection:
+        with closing(connection):
             length = head.headers.get("content-length", "")
             total = int(length) if length.isdecimal() else 0
             progress = Progress(os.path.basename(name), total)
@@ -112,7 +113,7 @@ class Transfers:
             if connection is None:
                 return False
             progress = Progress(os.path.basename(filename), length or 0)
-            with connection:
+            with closing(connection):
                 while block := file.read(BLOCK_BYTES):
                     try:
                         connection.sendall(block)

@@ -135,6 +135,24 @@ def test_the_database_can_be_saved(local):
     assert (local.folder / "db").read_bytes().startswith(b"<?xml")
 
 
+def test_a_vm_travels_through_a_file(local):
+    run = local.run
+    name = "new-name-label=traveller"
+    uuid = run("vm-install", "template=Other install media", name).stdout.strip()
+    run("vm-disk-add", f"uuid={uuid}", "disk-size=16MiB", "device=0")
+    done = run("vm-export", f"uuid={uuid}", "filename=vm.xva")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Export succeeded\n", "")
+    done = run("vm-import", "filename=vm.xva")
+    assert (done.returncode, done.stderr) == (0, "")
+    copy = done.stdout.strip()
+    assert run("vm-list", f"uuid={copy}", "params=name-label", "--minimal").stdout == "traveller\n"
+    vdi = run("vbd-list", f"vm-uuid={copy}", "params=vdi-uuid", "--minimal").stdout.strip()
+    assert run("vdi-export", f"uuid={vdi}", "filename=disk").returncode == 0
+    assert (local.folder / "disk").stat().st_size == 16 << 20
+    assert run("vdi-import", f"uuid={vdi}", "filename=disk").returncode == 0
+    assert run("vm-uninstall", "vm=traveller", "--multiple", "--force").returncode == 0
+
+
 def test_questions_are_asked(local):
     host = local.run("host-list", "--minimal").stdout.strip()
     done = local.run("host-forget", f"uuid={host}", typed="perhaps\n")

@@ -50,14 +50,19 @@ async def print_rows(
     """Print the fields of objects that ``parameter`` names, else the usual ones."""
     reader = reader or FieldReader(context, record)
     fields = chosen_fields(record, context.words.list_of(parameter))
-    table = []
+    table: list[list[tuple[str, str]]] = []
     for row in rows:
-        cells = []
+        await reader.breathe()
+        cells: list[tuple[str, str]] = []
         for field in fields:
             text = EXPENSIVE if field.expensive else await reader.text(row, field)
             cells.append((field.label, text))
-        table.append(cells)
-    context.printer.table(table)
+        if context.printer.streams:
+            context.printer.table([cells])
+        else:
+            table.append(cells)
+    if not context.printer.streams:
+        context.printer.table(table)
 
 
 def chosen_fields(record: RecordSpec, asked: list[str]) -> list[FieldSpec]:

@@ -29,6 +29,10 @@ class FieldReader:
         self._record = record
         self._readers: dict[str, Read] = {}
 
+    async def breathe(self) -> None:
+        """Let the server do other things now and then."""
+        await self._context.api.breathe()
+
     async def text(self, row: Any, field: FieldSpec) -> str:
         """Give a field of an object as xe prints it."""
         try:

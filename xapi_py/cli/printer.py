@@ -15,7 +15,13 @@ Say = Callable[[str], None]
 
 
 class Printer:
-    """What a command says.  ``out`` prints a text and a newline, ``error`` as it is."""
+    """What a command says.  ``out`` prints a text and a newline, ``error`` as it is.
+
+    ``streams`` printers print what they get at once; for the others it
+    matters which records come in one table.
+    """
+
+    streams = True
 
     def __init__(self, out: Say, error: Say) -> None:
         self._out = out
@@ -56,6 +62,8 @@ def block(record: Record) -> str:
 class MinimalPrinter(Printer):
     """Values only, joined with commas, in one print at the end."""
 
+    streams = False
+
     def __init__(self, out: Say, error: Say) -> None:
         super().__init__(out, error)
         self._parts: list[str] = []
@@ -85,6 +93,8 @@ class MinimalPrinter(Printer):
 
 class FormPrinter(Printer):
     """Collects everything and prints it as json, yaml, csv or a table at the end."""
+
+    streams = False
 
     def __init__(self, out: Say, error: Say, form: str) -> None:
         super().__init__(out, error)

@@ -66,7 +66,11 @@ class Filter:
 
         Errors: CommandFailed for a field the class does not have, if any row is left.
         """
-        found = [row for row in rows if await self._matches(row)]
+        found = []
+        for row in rows:
+            await self._reader.breathe()
+            if await self._matches(row):
+                found.append(row)
         if found and self._unknown:
             hint = did_you_mean(self._unknown[0], self._record.fields)
             raise CommandFailed(f"Unknown field '{self._unknown[0]}'{hint}")
