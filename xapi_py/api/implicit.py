@@ -110,7 +110,7 @@ def _set(model: Model, message: MessageDef) -> Handler:
 
     def set_field(call: Call, ref: Ref, value: object) -> None:
         call.db.row(cls, ref)
-        _check_form(field, value)
+        check_reference(call, field, value)
         with call.db.transaction() as tx:
             tx.set(cls, ref, name, value)
 
@@ -304,18 +304,6 @@ def check_members(model: Model, cls: str, record: dict[str, Any]) -> None:
         needed = field.required and field.qualifier != "dynamic" and not field.internal
         if needed and field.name not in record:
             raise err.INTERNAL_ERROR(f"{cls}.create: the member {field.name} is missing")
-
-
-def _check_form(field: FieldDef, value: object) -> None:
-    """Refuse what cannot be a reference; one to nothing is stored and passed over.
-
-    The references with a generic setter are preferences, looked up when used.
-    Source: facts/traces, types-310, setters-160, poolhost-213.  Errors:
-    HANDLE_INVALID.
-    """
-    kind = field.type
-    if isinstance(kind, RefOf) and value != "" and not str(value).startswith("OpaqueRef:"):
-        raise err.HANDLE_INVALID(kind.cls, str(value))
 
 
 def check_reference(call: Call, field: FieldDef, value: object) -> None:

@@ -1,6 +1,7 @@
 """Messages of class session."""
 
 import hmac
+from pathlib import Path
 
 from xapi_py.api.call import Call
 from xapi_py.api.registry import message
@@ -97,7 +98,12 @@ def logout_subject_identifier(call: Call, subject_identifier: str) -> None:
 
 @message("session.create_from_db_file")
 def create_from_db_file(call: Call, filename: str) -> Ref:
-    """Open another pool's database for reading: comes with disaster recovery."""
+    """Open another pool's database for reading: comes with disaster recovery.
+
+    Errors: INTERNAL_ERROR for a file that is not there, NOT_IMPLEMENTED.
+    """
+    if not Path(filename).is_file():
+        raise err.INTERNAL_ERROR(f"{filename} is no file")
     raise err.NOT_IMPLEMENTED("session.create_from_db_file")
 
 
