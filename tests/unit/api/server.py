@@ -16,7 +16,6 @@ from xapi_py.api.toolstack import Settings, Toolstack
 from xapi_py.base.names import Ref, Uuid
 from xapi_py.datamodel.profiles import load_model
 from xapi_py.db.database import Database
-from xapi_py.db.engines.engine import RowKey, StoredRow
 from xapi_py.db.engines.memory import MemoryEngine
 from xapi_py.event.events import Events
 from xapi_py.pool.gateway import Hosts
@@ -60,21 +59,21 @@ class ChildPrograms:
 
 
 @cache
-def _installation(profile: str) -> dict[RowKey, StoredRow]:
-    """Give what a host of the profile holds after its first boot; made once a process."""
+def _installation(profile: str) -> MemoryEngine:
+    """Keep what a host of the profile holds after its first boot; made once a process."""
     engine, clock, model = MemoryEngine(), Clock(), load_model(profile)  # type: ignore[arg-type]
     clock.advance(BOOTED_AT)
     db = Database(load_model("all"), engine, clock)
     host = local_records.refresh(db, model, ME, FACTS, BOOTED_AT)
     first_boot.ensure(db, model, host)
     clock.advance(0)
-    return engine.rows
+    return engine
 
 
 def installed(profile: str) -> MemoryEngine:
-    """Give an engine of one's own that holds a fresh installation."""
-    engine = MemoryEngine()
-    engine.rows.update(_installation(profile))
+    """Give an engine of one's own; a database on it sees a restart after the first boot."""
+    first, engine = _installation(profile), MemoryEngine()
+    engine.rows, engine.reserved = first.rows.copy(), first.reserved
     return engine
 
 
