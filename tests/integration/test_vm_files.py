@@ -411,6 +411,19 @@ def test_metadata_alone_finds_the_disks_that_are_here(client: Client) -> None:
     assert disks_of(client, forced) == []
 
 
+def test_a_vm_is_recovered_from_its_own_record(client: Client) -> None:
+    api = client.api
+    vdi = client.disk({})
+    vm = client.vm(vdi)
+    uuid = api.VM.get_uuid(vm)
+    assert api.VM.get_SRs_required_for_recovery(vm, client.session.handle) == [client.sr()]
+    with pytest.raises(XenAPI.Failure, match="VM_TO_IMPORT_IS_NOT_NEWER_VERSION"):
+        api.VM.recover(vm, client.session.handle, False)
+    api.VM.recover(vm, client.session.handle, True)
+    again = api.VM.get_by_uuid(uuid)
+    assert again != vm and disks_of(client, again) == [vdi]
+
+
 def test_a_raw_image_is_what_was_written(client: Client) -> None:
     vdi = client.disk({0: b"start", 5 * MIB: DATA})
     content = client.content(vdi)

@@ -11,6 +11,7 @@ from xapi_py.api.internal import finish, internal_call
 from xapi_py.api.operations import operation
 from xapi_py.api.registry import message
 from xapi_py.api.vm import lifecycle, records
+from xapi_py.api.vm.recover import recovered
 from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.base.waiting import all_of
 from xapi_py.db.row import Row
@@ -101,7 +102,11 @@ def assert_can_be_recovered(call: Call, self: Ref, session_to: Ref) -> None:
 
 
 @message("VM_appliance.recover")
-def recover(call: Call, self: Ref, session_to: Ref, force: bool) -> None:
-    """Refuse: disaster recovery is not there.  Errors: NOT_IMPLEMENTED."""
-    for vm in call.db.row("VM_appliance", self).VMs:
-        records.recover(call, vm, session_to, force)
+async def recover(call: Call, self: Ref, session_to: Ref, force: bool) -> None:
+    """Recover every member; they stay members.  Errors: as ``VM.recover``."""
+    for vm in tuple(call.db.row("VM_appliance", self).VMs):
+        made = await recovered(call, vm, session_to, force)
+        with call.db.transaction() as tx:
+            for ref in made:
+                if not call.db.row("VM", ref).is_a_snapshot:
+                    tx.set("VM", ref, "appliance", self)

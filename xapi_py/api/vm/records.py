@@ -57,13 +57,6 @@ def _attached(call: Call, sr: Row) -> bool:
     return any(call.db.row("PBD", pbd).currently_attached for pbd in sr.PBDs)
 
 
-@message("VM.recover")
-def recover(call: Call, self: Ref, session_to: Ref, force: bool) -> None:
-    """Refuse: disaster recovery is not there.  Errors: NOT_IMPLEMENTED."""
-    assert_can_be_recovered(call, self, session_to)
-    raise err.NOT_IMPLEMENTED("VM.recover")
-
-
 @message("VM.import_convert")
 def import_convert(
     call: Call, type: str, username: str, password: str, sr: Ref, remote_config: dict[str, str]
