@@ -65,3 +65,8 @@ class Slices:
             self._clock.callLater(0, self._turn)
         if done:
             finished.callback(result)
+
+
+async def finished(outcome: "T | Deferred[T]") -> T:
+    """Give what ``Slices.run`` gives, once it is there."""
+    return await outcome if isinstance(outcome, Deferred) else outcome

@@ -7,14 +7,13 @@ Names and units are those of brief POOL 14.5.
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 KIB: Final = 1024.0
 MIB: Final = 1024.0 * 1024.0
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A quantity at one moment.
 
     A ``counter`` is to become a rate, times ``scale``.  Quantities that are not

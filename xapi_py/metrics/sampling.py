@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError
 from xapi_py.base.names import Ref
 from xapi_py.base.reactor import Clock
 from xapi_py.base.rpc.errors import RpcError, RpcInternalError, RpcTimeout, RpcUnreachable
-from xapi_py.base.slices import Slices, Steps
+from xapi_py.base.slices import Slices, Steps, finished
 from xapi_py.base.waiting import sleep
 from xapi_py.db.database import Database
 from xapi_py.metrics.readings import (
@@ -67,7 +67,7 @@ class Sampler:
         host = await self._ask(self._gateway.xenops, "HOST.metrics")
         devices = await self._ask(self._gateway.networkd, "Network.stats")
         try:
-            await _finished(self._slices.run(self._take(time, vms, host, devices)))
+            await finished(self._slices.run(self._take(time, vms, host, devices)))
         except CancelledError:
             raise
         except Exception:
@@ -149,8 +149,3 @@ def _add(flow: Traffic, values: Mapping[str, float], disk: str) -> None:
     flow.write_bytes += known("write")
     flow.read_requests += known("iops_read")
     flow.write_requests += known("iops_write")
-
-
-async def _finished(outcome: Any) -> None:
-    if outcome is not None:
-        await outcome

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from ocaml_compat.rrd_xml import Archive, Rrd, Source, Xport
+from xapi_py.base.slices import Steps
 from xapi_py.metrics import files
 from xapi_py.metrics.readings import Rates, Reading
 from xapi_py.metrics.series import RESOLUTIONS, STEP_S, Floats, Series, choose
@@ -149,8 +150,11 @@ class Metrics:
         kind: Literal["DERIVE", "GAUGE"] = "DERIVE" if reading.counter else "GAUGE"
         return Source(name, kind, low=reading.low, high=reading.high, last=reading.value)
 
-    def excerpt(self, owners: Sequence[Owner], start: int, interval_s: int) -> Xport:
-        """Give the rows of several owners since ``start``; 0 or less counts from the newest."""
+    def excerpt(self, owners: Sequence[Owner], start: int, interval_s: int) -> Steps[Xport]:
+        """Give the rows of several owners since ``start``, in steps.
+
+        A negative start counts from the newest row; 0 is as far back as can be.
+        """
         now = max((owner.series.updated for owner in owners), default=self.sampled)
         if start <= 0:
             start = now + start if start else 0
@@ -161,12 +165,13 @@ class Metrics:
             (_late(o, level, end) + o.series.archives[level].count for o in owners), default=0
         )
         count = max(0, min(limit, held, (end - start) // step + 1))
-        legend = [
-            f"{FUNCTION}:{owner.kind}:{owner.uuid}:{name}"
-            for owner in owners
-            for name in owner.series.names
-        ]
-        columns = [_rows(owner, level, end, count) for owner in owners]
+        legend: list[str] = []
+        columns = []
+        for owner in owners:
+            prefix = f"{FUNCTION}:{owner.kind}:{owner.uuid}:"
+            legend += [prefix + name for name in owner.series.names]
+            columns.append(_rows(owner, level, end, count))
+            yield
         whole = np.concatenate(columns, axis=1) if columns else np.zeros((count, 0))
         times = [end - step * i for i in range(count)]
         first = times[-1] if times else end
@@ -203,6 +208,8 @@ def _late(owner: Owner, level: int, end: int) -> int:
 def _rows(owner: Owner, level: int, end: int, count: int) -> Floats:
     """Give ``count`` rows of one owner, newest first, the first one at ``end``."""
     series, late = owner.series, _late(owner, level, end)
+    if late == 0 and series.archives[level].count >= count:
+        return series.archives[level].newest(count)
     whole = np.full((count, len(series.names)), np.nan)
     found = series.archives[level].newest(max(0, count - late))
     if late < count and len(found):

@@ -5,11 +5,9 @@ Sources: briefs POOL 14.2 and XENCENTER 5.1.
 
 from collections.abc import Iterator
 
-from twisted.internet.defer import Deferred
-
 from ocaml_compat import rrd_xml
 from xapi_py.api.toolstack import Toolstack
-from xapi_py.base.slices import Steps
+from xapi_py.base.slices import Steps, finished
 from xapi_py.datamodel import errors as err
 from xapi_py.http.entry_points import entry_point
 from xapi_py.http.messages import HttpError, Request, Response
@@ -37,7 +35,7 @@ async def rrd_updates(toolstack: Toolstack, session: Session, request: Request) 
     owners = _owners(toolstack, request)
     if query.get("cf", FUNCTION).upper() not in (FUNCTION, ""):
         owners = []
-    xport = toolstack.metrics.excerpt(owners, start, interval)
+    xport = await finished(toolstack.slices.run(toolstack.metrics.excerpt(owners, start, interval)))
     write = rrd_xml.xport_json if _is_json(request) else rrd_xml.xport_xml
     return await _answer(toolstack, request, write(xport))
 
@@ -125,7 +123,6 @@ async def _answer(toolstack: Toolstack, request: Request, parts: Iterator[str]) 
             yield
         return found
 
-    made = toolstack.slices.run(steps())
-    body = await made if isinstance(made, Deferred) else made
+    body = await finished(toolstack.slices.run(steps()))
     kind = "application/json" if _is_json(request) else "text/xml"
     return Response(200, body, (("Content-Type", kind), _CORS))
