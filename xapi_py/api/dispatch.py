@@ -21,7 +21,7 @@ from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import new_uuid
 from xapi_py.datamodel import errors as err
-from xapi_py.datamodel.model import REQUIRED, MessageDef, RefOf, String, Type
+from xapi_py.datamodel.model import REQUIRED, MessageDef, RefOf, SecretString, String, Type
 from xapi_py.datamodel.profiles import load_model
 from xapi_py.pool.role import refusal
 from xapi_py.session import rbac
@@ -37,6 +37,8 @@ _TASK_REF = RefOf("task")
 _ASYNC_PREFIXES = ("Async.", "InternalAsync.")
 _EXTENSION = "host.call_extension"
 """What it takes to try a method that may be an extension.  Source: facts/traces, rbac-193."""
+_SECRET_ENDINGS = ("password", "pwd", "secret", "private_key", "token")
+"""How the names of parameters end that nobody but the server is to read."""
 _NOBODY = Session(ref=implicit.NULL, user_name="")
 
 Chunks = list[bytes]
@@ -55,6 +57,8 @@ class Entry:
     permission: str
     encoder: ResultEncoder | None
     audited: bool
+    hidden: frozenset[str]
+    """Parameters whose values are in no log."""
 
 
 class Dispatcher:
@@ -126,6 +130,7 @@ class Dispatcher:
             permission=message.wire_name.lower(),
             encoder=registered.encoder if registered else implicit.encoder_for(message),
             audited=message.role not in ("read-only", "") and message.implicit != "get",
+            hidden=hidden_parameters(message),
         )
 
     def _start(self, dialect: Dialect, raw: RawCall, caller: Caller) -> "Chunks | Deferred[Chunks]":
@@ -346,12 +351,11 @@ class Dispatcher:
         allowed: bool = True,
     ) -> None:
         message, session = entry.message, call.session
-        shown: list[tuple[str, str]] = []
-        if not message.secret:
-            shown = [
-                (p.name, str(a) if isinstance(a, str | int | float) else "...")
-                for p, a in zip(message.params, arguments, strict=False)
-            ]
+        shown = [
+            (p.name, str(a) if isinstance(a, str | int | float) else "...")
+            for p, a in zip(message.params, arguments, strict=False)
+            if p.name not in entry.hidden
+        ]
         outcome = "OK" if problem is None else f"ERROR:{problem.code}"
         self._toolstack.audit.record(
             session.ref,
@@ -362,6 +366,24 @@ class Dispatcher:
             shown,
             allowed=allowed,
         )
+
+
+def hidden_parameters(message: MessageDef) -> frozenset[str]:
+    """Name the parameters that hold passwords, keys and the like.
+
+    Messages the model calls secret hide all of theirs, setters of fields that
+    not everybody reads the value.
+    """
+    field = message.field
+    guarded = field is not None and field.read_role != "read-only"
+    return frozenset(
+        p.name
+        for p in message.params
+        if message.secret
+        or isinstance(p.type, SecretString)
+        or p.name.endswith(_SECRET_ENDINGS)
+        or (guarded and p.name == "value")
+    )
 
 
 def newer_defaults(message: MessageDef) -> tuple[Any, ...]:

@@ -66,9 +66,9 @@ class AuditLog:
         stamp = time.strftime("%Y%m%dT%H:%M:%S", time.gmtime(now))
         line = f"[{stamp}.{int(now % 1 * 1000):03d}Z|audit|{self._hostname}] {text}\n"
         data = line.encode("utf-8", "replace")
+        if self._size + len(data) > MAX_FILE_BYTES:
+            self._rotate_if_possible()
         try:
-            if self._size + len(data) > MAX_FILE_BYTES:
-                self._rotate()
             os.write(self._descriptor, data)
             self._size += len(data)
         except OSError as error:
@@ -88,8 +88,9 @@ class AuditLog:
                 continue
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file; lines that still come are lost, and said so in the server's log."""
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -102,12 +103,21 @@ class AuditLog:
         ]
         return [p for p in names if p.exists()]
 
+    def _rotate_if_possible(self) -> None:
+        try:
+            self._rotate()
+        except OSError as error:
+            log.error("the audit log stays in its old file: %s", error)
+
     def _rotate(self) -> None:
-        for number in range(MAX_FILES - 1, -1, -1):
-            old = self._folder / f"audit.log.{number}"
-            if old.exists():
-                old.rename(self._folder / f"audit.log.{number + 1}")
-        os.close(self._descriptor)
-        self._path.rename(self._folder / "audit.log.0")
-        self._descriptor = self._open()
+        if self._path.exists():
+            for number in range(MAX_FILES - 1, -1, -1):
+                old = self._folder / f"audit.log.{number}"
+                if old.exists():
+                    old.rename(self._folder / f"audit.log.{number + 1}")
+            self._path.rename(self._folder / "audit.log.0")
+        # The old file stays in use until there is a new one: a number that was
+        # closed soon belongs to a client's socket or to the database.
+        full, self._descriptor = self._descriptor, self._open()
         self._size = 0
+        os.close(full)

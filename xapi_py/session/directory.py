@@ -5,6 +5,7 @@ directory (Active Directory on a real pool, a table in simulations) knows the
 other users.  Both are behind protocols, so that a login has one path.
 """
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
+
+UNKNOWN_USER = "User not known to the underlying authentication module"
+LOCAL_SUPERUSER = "root"
 
 
 class LoginRefused(Exception):
@@ -41,13 +45,13 @@ class PasswordAuthenticator:
 
     async def check(self, user: str, password: str) -> None:
         if user != self._user:
-            raise LoginRefused("User not known to the underlying authentication module")
-        if password != self._password:
+            raise LoginRefused(UNKNOWN_USER)
+        if not hmac.compare_digest(_bytes(password), _bytes(self._password)):
             raise LoginRefused("Authentication failure")
 
     async def change(self, user: str, new_password: str) -> None:
         if user != self._user:
-            raise LoginRefused("User not known to the underlying authentication module")
+            raise LoginRefused(UNKNOWN_USER)
         partial = self._file.with_suffix(".new")
         partial.touch(mode=0o600)
         partial.write_text(new_password + "\n", encoding="utf-8")
@@ -55,8 +59,15 @@ class PasswordAuthenticator:
         self._password = new_password
 
 
+def _bytes(password: str) -> bytes:
+    return password.encode("utf-8", "surrogatepass")
+
+
 class PamAuthenticator:
     """The PAM service of a real host; every check runs in its own thread pool.
+
+    Only root may log in so: whoever passes is the pool's superuser, and PAM
+    may know users of a directory as well.
 
     ``python-pam`` is imported here only: a machine without PAM can still run
     simulated hosts.
@@ -68,6 +79,8 @@ class PamAuthenticator:
         self._service = service
 
     async def check(self, user: str, password: str) -> None:
+        if user != LOCAL_SUPERUSER:
+            raise LoginRefused(UNKNOWN_USER)
         done: Deferred[None] = deferToThreadPool(
             self._reactor, self._pool, self._check, user, password
         )
@@ -132,7 +145,7 @@ class TableDirectory:
     async def authenticate(self, user: str, password: str) -> DirectoryUser:
         found = self._by_name.get(user.lower())
         if found is None or found.password is None:
-            raise LoginRefused("User not known to the underlying authentication module")
+            raise LoginRefused(UNKNOWN_USER)
         if found.password != password:
             raise LoginRefused("Authentication failure")
         return found

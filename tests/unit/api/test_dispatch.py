@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from tests.unit.api.server import Refused, Server
+from tests.unit.api.server import Refused, Server, directory_user
 from xapi_py.api import registry
 from xapi_py.api.call import Call, Caller
 from xapi_py.api.registry import Registration
@@ -168,3 +168,36 @@ def test_a_client_that_leaves_no_longer_waits_for_events(server: Server, session
     assert len(live.blocked) == 1
     left[0]()
     assert not live.blocked
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "hidden"),
+    [
+        ("session.change_password", ("correct horse", "battery staple"), "battery staple"),
+        ("secret.set_value", ("{secret}", "open sesame"), "open sesame"),
+        ("pool.join", ("192.0.2.1", "root", "open sesame"), "open sesame"),
+        ("host.install_server_certificate", ("{host}", "c", "KEY-TEXT", "x"), "KEY-TEXT"),
+    ],
+)
+def test_no_password_reaches_the_audit_log(
+    server: Server, session: str, method: str, arguments: tuple[str, ...], hidden: str
+) -> None:
+    known = {"{secret}": server.make("secret", value="v"), "{host}": server.this_host}
+    given = [known.get(argument, argument) for argument in arguments]
+    server.send(method, session, *given)
+    server.clock.advance(0)
+    text = "".join(server.toolstack.audit.lines())
+    assert method in text
+    assert hidden not in text and "correct horse" not in text
+    assert all(argument in text for argument in given if argument in known.values())
+
+
+def test_pool_secret_is_for_the_superuser_only(tmp_path: Path) -> None:
+    server = Server(tmp_path, users=[directory_user("pool-operator")])
+    root = server.login()
+    subject = server.call("subject.create", root, {"subject_identifier": "sid-pool-operator"})
+    (role,) = server.call("role.get_by_name_label", root, "pool-operator")
+    server.call("subject.add_to_roles", root, subject, role)
+    assert server.call("pool.initial_auth", root) == "a/b/c"
+    theirs = server.login("pool-operator", "pw")
+    assert server.refusal("pool.initial_auth", theirs)[0] == "RBAC_PERMISSION_DENIED"

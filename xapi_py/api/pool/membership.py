@@ -66,7 +66,15 @@ def hello(call: Call, host_uuid: str, host_address: str) -> str:
 
 @message("pool.initial_auth")
 def initial_auth(call: Call) -> str:
-    """Give a host that joins the pool secret."""
+    """Give the pool secret to a host that joins with root's password.
+
+    Errors: RBAC_PERMISSION_DENIED for directory users: the secret makes
+    whoever has it the pool's superuser.
+    """
+    if not call.session.superuser:
+        raise err.RBAC_PERMISSION_DENIED(
+            "pool.initial_auth", "only the local superuser may add a host to the pool"
+        )
     return call.toolstack.settings.pool_secret
 
 
