@@ -4,7 +4,9 @@ from xapi_py.api.call import Call
 from xapi_py.api.registry import message
 from xapi_py.base.names import Ref
 from xapi_py.datamodel import errors as err
+from xapi_py.db.database import Database
 from xapi_py.session.rbac import denial
+from xapi_py.session.sessions import Session
 
 ANY_TASK = "task.destroy/any"
 """The permission to touch tasks of other users."""
@@ -37,7 +39,7 @@ def cancel(call: Call, task: Ref) -> None:
 
 @message("task.set_status")
 def set_status(call: Call, self: Ref, value: str) -> None:
-    """Set the state of a task the client completes itself."""
+    """Set the state of a task the client completes itself.  Errors: RBAC_PERMISSION_DENIED."""
     _set(call, self, "status", value)
 
 
@@ -62,7 +64,6 @@ def set_error_info(call: Call, self: Ref, value: tuple[str, ...]) -> None:
 @message("task.set_other_config")
 def set_other_config(call: Call, self: Ref, value: dict[str, str]) -> None:
     """Replace a task's free map.  Errors: RBAC_PERMISSION_DENIED."""
-    _check_owner(call, self)
     _set(call, self, "other_config", value)
 
 
@@ -89,21 +90,29 @@ def remove_from_other_config(call: Call, self: Ref, key: str) -> None:
 
 
 def _set(call: Call, task: Ref, field: str, value: object) -> None:
+    _check_owner(call, task)
     call.db.row("task", task)
     with call.db.transaction() as tx:
         tx.set("task", task, field, value)
 
 
 def _check_owner(call: Call, task: Ref) -> None:
-    """Let users touch tasks of their own sessions; others need ``task.destroy/any``.
+    """Refuse to touch tasks of other users.
 
     The permission is asked before the task is looked for.  Errors:
     RBAC_PERMISSION_DENIED.  Source: facts/traces, rbac-180 to -182.
     """
-    session = call.session
-    if session.superuser or ANY_TASK in session.permissions:
-        return
-    row = call.db.find("task", task)
-    owner = None if row is None else call.db.find("session", row.session)
-    if owner is None or owner.auth_user_sid != session.subject_sid:
+    if not may_touch(call.db, call.session, task):
         raise denial(call.model, ANY_TASK)
+
+
+def may_touch(db: Database, session: Session, task: Ref) -> bool:
+    """Tell whether a session may complete or change a task.
+
+    Users may those of their own sessions; others need ``task.destroy/any``.
+    """
+    if session.superuser or ANY_TASK in session.permissions:
+        return True
+    row = db.find("task", task)
+    owner = None if row is None else db.find("session", row.session)
+    return owner is not None and owner.auth_user_sid == session.subject_sid

@@ -17,6 +17,7 @@ from functools import partial
 from twisted.python.failure import Failure
 
 from xapi_py.api.dispatch import api_error
+from xapi_py.api.task import may_touch
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF, Ref
@@ -113,7 +114,7 @@ async def logged_in(toolstack: Toolstack, request: Request, realm: str) -> Async
                 session = toolstack.sessions.get(ref)
             case PoolSecretLogin(secret):
                 expected = toolstack.settings.pool_secret
-                if not hmac.compare_digest(secret.encode(), expected.encode()):
+                if not expected or not hmac.compare_digest(secret.encode(), expected.encode()):
                     raise unauthorised(realm)
                 session = temporary = toolstack.sessions.add("", superuser=True, is_pool=True)
             case PasswordLogin(user, password):
@@ -155,6 +156,8 @@ def _guarded(
                 raise HttpError(403)
             check_permission(session, handler.name)
             task = task_of(toolstack, request)
+            if task != NULL_REF and not may_touch(toolstack.db, session, task):
+                raise HttpError(403)
             try:
                 outcome = code(toolstack, session, request)
                 done = await outcome if isinstance(outcome, Awaitable) else outcome

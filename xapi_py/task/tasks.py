@@ -60,7 +60,9 @@ class Tasks:
             )
 
     def cancellable(self, task: Ref, cancel: Cancel) -> None:
-        """Offer to cancel the task by calling ``cancel``."""
+        """Offer to cancel the task by calling ``cancel``; a destroyed one is no error."""
+        if self._db.find("task", task) is None:
+            return
         self._cancels[task] = cancel
         with self._db.transaction() as tx:
             tx.set("task", task, "allowed_operations", ("cancel",))

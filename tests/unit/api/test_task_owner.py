@@ -32,6 +32,10 @@ def server(tmp_path: Path) -> Server:
         ("cancel", ()),
         ("destroy", ()),
         ("set_other_config", ({},)),
+        ("set_status", ("success",)),
+        ("set_progress", (0.5,)),
+        ("set_result", ("",)),
+        ("set_error_info", ([],)),
         ("remove_from_other_config", ("zz",)),
     ],
 )
