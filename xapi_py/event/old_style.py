@@ -44,7 +44,7 @@ class _Queue:
     classes: set[str] = field(default_factory=set)
     events: deque[OldEvent] = field(default_factory=deque)
     lost: bool = False
-    waiter: "Deferred[None] | None" = None
+    waiters: list["Deferred[None]"] = field(default_factory=list)
 
     def wants(self, cls: str) -> bool:
         return self.everything or cls in self.classes
@@ -81,6 +81,7 @@ class OldStyleEvents:
         wanted = self._parse(texts)
         if not self._queues:
             self._seen = self._db.generation
+            self._known.clear()
         queue = self._queues.setdefault(session.ref, _Queue(session))
         queue.everything = queue.everything or wanted.everything
         queue.classes |= wanted.classes
@@ -106,14 +107,8 @@ class OldStyleEvents:
         session ends.
         """
         queue = self._queues[session.ref]
-        if not queue.events and not queue.lost:
-            queue.waiter = Deferred()
-            session.blocked.add(queue.waiter)
-            try:
-                await queue.waiter
-            finally:
-                session.blocked.discard(queue.waiter)
-                queue.waiter = None
+        while not queue.events and not queue.lost:
+            await _wait_in(queue)  # another call of the session may be faster
         if queue.lost:
             self._queues.pop(session.ref, None)
             raise err.EVENTS_LOST()
@@ -123,11 +118,12 @@ class OldStyleEvents:
 
     def changed(self, live: Callable[[Session], bool], generation: int) -> None:
         """Queue what changed up to ``generation`` for every registered session."""
-        if not self._queues:
-            return
         for ref, queue in list(self._queues.items()):
             if not live(queue.session):
                 del self._queues[ref]
+        if not self._queues:
+            self._known.clear()  # not kept up to date while nobody listens
+            return
         since, self._seen = self._seen, generation
         for event in self._events_since(since):
             for queue in self._queues.values():
@@ -140,8 +136,9 @@ class OldStyleEvents:
         if len(queue.events) > MAX_QUEUED:
             queue.events.clear()
             queue.lost = True
-        if queue.waiter is not None and not queue.waiter.called:
-            queue.waiter.callback(None)
+        waiting, queue.waiters = queue.waiters, []
+        for waiter in waiting:
+            waiter.callback(None)
 
     def _follow(self, name: str) -> None:
         """Keep hold of a class's objects, for the snapshots of ``del``."""
@@ -168,3 +165,16 @@ class OldStyleEvents:
                     found.append(OldEvent(deleted, now, name, "del", ref, record))
         found.sort(key=lambda event: event.generation)
         return found
+
+
+async def _wait_in(queue: _Queue) -> None:
+    """Wait until an event comes or the session ends.  Errors: SESSION_INVALID."""
+    waiter: Deferred[None] = Deferred()
+    queue.waiters.append(waiter)
+    queue.session.blocked.add(waiter)
+    try:
+        await waiter
+    finally:
+        queue.session.blocked.discard(waiter)
+        if waiter in queue.waiters:
+            queue.waiters.remove(waiter)

@@ -200,3 +200,27 @@ def test_old_style_events_are_one_for_each_change(world: World) -> None:
         ("mod", "n2"),
         ("del", "n2"),
     ]
+
+
+def test_two_old_style_calls_of_one_session_both_end(world: World) -> None:
+    old = world.events.old
+    old.register(world.session, ("network",))
+    first, second = (Deferred.fromCoroutine(old.next(world.session)) for _ in range(2))
+    world.network("a")
+    assert [len(events) for events in (first.result,)] == [1]  # type: ignore[arg-type]
+    assert not second.called
+    world.network("b")
+    assert [e.record["name_label"] for e in second.result] == ["b"]  # type: ignore[union-attr]
+
+
+def test_old_style_del_comes_for_objects_made_while_nobody_listened(world: World) -> None:
+    old = world.events.old
+    old.register(world.session, ("network",))
+    world.sessions.remove(world.session)
+    world.network("noticed by nobody")
+    later = world.network("b")
+    session = world.sessions.add("root", superuser=True)
+    old.register(session, ("network",))
+    world.destroy(later)
+    got: Any = Deferred.fromCoroutine(old.next(session)).result
+    assert [(e.operation, e.ref) for e in got] == [("del", later)]
