@@ -41,20 +41,22 @@ def clear_marks(toolstack: Toolstack) -> None:
 async def recover(toolstack: Toolstack) -> None:
     """Finish what was cut short; call once the storage and the daemons are followed.
 
-    Errors are logged: what cannot be put right now is found again at the next
-    start.
+    What to finish is found in the first turn: call it in that in which clients
+    are let in, for what they begin is not to be mistaken for it.  Errors are
+    logged: what cannot be put right now is found again at the next start.
     """
     call = internal_call(toolstack, "recovery")
+    db = toolstack.db
+    suspending = list(_suspending(toolstack))
+    found = [row.ref for row in db.rows("VDI") if disks.PENDING in row.other_config]
+    found.extend(Ref(vm.suspend_VDI) for vm in suspending)
     try:
-        await _settle_suspends(call, list(_suspending(toolstack)))
-        pending = [row.ref for row in toolstack.db.rows("VDI") if _is_pending(row)]
+        await _settle_suspends(call, suspending)
+        rows = (db.find("VDI", ref) for ref in dict.fromkeys(found))
+        pending = [vdi.ref for vdi in rows if vdi and disks.PENDING in vdi.other_config]
         await disks.destroy_condemned(call, pending)
     finally:
         finish(call)
-
-
-def _is_pending(vdi: Row) -> bool:
-    return disks.PENDING in vdi.other_config
 
 
 def _suspending(toolstack: Toolstack) -> Iterable[Row]:

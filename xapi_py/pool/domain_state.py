@@ -16,6 +16,7 @@ from xapi_py.plan import boot, guest_metrics
 from xapi_py.plan.names import linux_name, parse_device
 from xapi_py.plan.operations.vm import is_hvm
 from xapi_py.plan.shutdown import HALTED_FIELDS
+from xapi_py.pool.storage_records import find_uuid
 
 Stat = Mapping[str, Any]
 
@@ -172,17 +173,20 @@ def _medium(db: Database, tx: Transaction, vbd: Row, seen: Mapping[str, Any]) ->
         if not vbd.empty:
             tx.update("VBD", vbd.ref, empty=True, VDI=NULL_REF)
         return
-    disk = seen["disk"] or {}
-    try:
-        sr = db.row("SR", db.by_uuid("SR", disk.get("sr", "")))
-        vdi = next(
-            ref
-            for ref in sr.VDIs
-            if disk["vdi"] in (db.row("VDI", ref).location, db.row("VDI", ref).uuid)
-        )
-    except (StopIteration, KeyError):
-        return
-    tx.update("VBD", vbd.ref, empty=False, VDI=vdi)
+    vdi = _disk_in_drive(db, seen.get("disk") or {})
+    if vdi is not None:
+        tx.update("VBD", vbd.ref, empty=False, VDI=vdi)
+
+
+def _disk_in_drive(db: Database, disk: Mapping[str, Any]) -> Ref | None:
+    """Find the record of a medium; a file of the host and a forgotten SR have none."""
+    known = find_uuid(db, "SR", disk.get("sr", ""))
+    name = disk.get("vdi")
+    for ref in db.row("SR", known).VDIs if known is not None else ():
+        vdi = db.row("VDI", ref)
+        if name in (vdi.location, vdi.uuid):
+            return Ref(ref)
+    return None
 
 
 def _metrics(db: Database, tx: Transaction, vm: Row, stat: Stat, now: int) -> bool:

@@ -80,6 +80,8 @@ class Following(ABC):
                 await self.step()
                 retry_s = FIRST_RETRY_S
                 continue
+            except CancelledError:
+                raise
             except TROUBLE as problem:
                 log.info("%s cannot be followed: %s", self._name, problem)
             except Exception:  # outermost: one bad report must not stop all others

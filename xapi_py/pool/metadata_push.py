@@ -72,8 +72,10 @@ class MetadataPush:
             return
         settings = self._settings(vm)
         before = self._pushed.get(vm.ref)
+        if before is not None and vm.current_operations:
+            return  # its end is a change of the VM as well
         self._pushed[vm.ref] = settings
-        if before is None or before == settings or vm.current_operations:
+        if before is None or before == settings:
             return
         pushing = Deferred.fromCoroutine(self._push(vm))
         pushing.addErrback(_failed, vm.uuid)

@@ -1,12 +1,13 @@
 """Programs of the host that API calls run: plugins, extensions, shutdown."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -54,8 +55,14 @@ class ReactorPrograms:
         try:
             return await protocol.ended
         except CancelledError:
-            transport.signalProcess("KILL")
+            kill(transport)
             raise
+
+
+def kill(transport: Any) -> None:
+    """Kill a program; one that has ended while its children still write is no error."""
+    with suppress(ProcessExitedAlready):
+        transport.signalProcess("KILL")
 
 
 class _Child(ProcessProtocol):
@@ -80,8 +87,7 @@ class _Child(ProcessProtocol):
     def _keep(self, chunks: list[bytes], data: bytes) -> None:
         self._size += len(data)
         if self._size > MAX_OUTPUT:
-            transport: Any = self.transport
-            transport.signalProcess("KILL")
+            kill(self.transport)
         else:
             chunks.append(data)
 

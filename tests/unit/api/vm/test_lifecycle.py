@@ -195,6 +195,17 @@ def test_settings_changed_while_running_apply_at_the_guests_own_reboot(pool: Poo
     assert pool.row(vm).power_state == "Halted"
 
 
+def test_settings_changed_during_an_operation_reach_the_host_at_its_end(pool: Pool) -> None:
+    vm = pool.running()
+    pool.put("VM", vm, current_operations={"OpaqueRef:task": "snapshot"})
+    pool.do("VM.set_actions_after_crash", vm, "destroy")
+    pool.settle()
+    assert pool.host.caller.calls[-1] != "VM.import_metadata"
+    pool.put("VM", vm, current_operations={})
+    pool.settle()
+    assert pool.host.caller.calls[-1] == "VM.import_metadata"
+
+
 def test_starts_at_once_do_not_promise_memory_twice(tmp_path: Path) -> None:
     pool = Pool(tmp_path)
     with pool.db.transaction() as tx:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.defer import ensureDeferred
 
-from tests.unit.api.vm.pool import Pool, Storage, make_vdi, storage
+from tests.unit.api.vm.pool import Pool, Storage, make_vdi, storage, vbd_record
 from xapi_py.api import recovery
 from xapi_py.api.vm import disks
 
@@ -35,6 +36,21 @@ def test_disks_of_unfinished_operations_are_destroyed(pool: Pool) -> None:
         lost = make_vdi(tx, {"SR": sr, "other_config": {disks.PENDING: "VM.clone"}})
     recover(pool)
     assert pool.db.find("VDI", kept) is not None and pool.db.find("VDI", lost) is None
+
+
+def test_disks_of_operations_that_begin_meanwhile_stay(pool: Pool) -> None:
+    sr = pool.sr()
+    vm = pool.running()
+    with pool.db.transaction() as tx:
+        image = make_vdi(tx, {"SR": sr, "type": "suspend"})
+        tx.set("VM", vm, "suspend_VDI", image)
+    running = ensureDeferred(recovery.recover(pool.toolstack))
+    assert not running.called  # it waits for the domain daemon; a client's clone begins
+    with pool.db.transaction() as tx:
+        fresh = make_vdi(tx, {"SR": sr, "other_config": {disks.PENDING: "VM.clone"}})
+    pool.run_for(1)
+    assert running.called
+    assert pool.db.find("VDI", fresh) is not None and pool.db.find("VDI", image) is None
 
 
 def test_image_of_a_suspend_that_did_not_happen_goes(pool: Pool) -> None:
@@ -81,3 +97,30 @@ def test_vm_that_started_while_the_server_was_away_is_found_running(pool: Pool) 
         tx.update("VM", vm, power_state="Halted", resident_on="OpaqueRef:NULL", domid=-1)
     pool.updates = pool.follow()
     assert pool.row(vm).power_state == "Running" and pool.row(vm).domid > 0
+
+
+def test_report_with_an_unknown_medium_does_not_stop_the_others(pool: Pool) -> None:
+    vm = pool.running()
+    other = pool.running()
+    pool.do("VBD.create", vbd_record(VM=vm, empty=True))
+    uuid = pool.row(vm).uuid
+    asked = ensureDeferred(pool.host.caller.call("VM.stat", {"id": uuid}))
+    stat: Any = asked.result
+    drive = {"plugged": True, "media_present": True, "disk": {"sr": "forgotten", "vdi": "x"}}
+    gone = dict(stat, vbds={"xvdd": drive, "hdd": drive})
+    halted = {pool.row(other).uuid: None}
+    pool.updates._write({uuid: gone, **halted})
+    assert pool.row(other).power_state == "Halted"
+    assert pool.row(vm).power_state == "Running"
+
+
+def test_following_ends_when_it_is_stopped(pool: Pool) -> None:
+    pool.updates.stop()
+    pool.settle()
+    vm = pool.vm()
+    answer = pool.send("VM.start", pool.session, vm, False, False)
+    pool.run_for(5)
+    assert pool.row(vm).power_state == "Halted"
+    pool.follow()
+    pool.run_for(5)
+    assert answer.called and pool.row(vm).power_state == "Running"
