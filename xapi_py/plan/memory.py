@@ -143,10 +143,15 @@ def limits_of(row: Row) -> Limits:
 def limits_error(limits: Limits, pin_reason: str | None = None) -> ApiError | None:
     """Check new limits; ``pin_reason`` says why the VM may not balloon, if so.
 
-    Errors: MEMORY_CONSTRAINT_VIOLATION_ORDER, MEMORY_CONSTRAINT_VIOLATION_MAXPIN.
+    Errors: MEMORY_CONSTRAINT_VIOLATION_ORDER, MEMORY_CONSTRAINT_VIOLATION_MAXPIN,
+    INVALID_VALUE for sizes no guest can have.
     """
     if not limits.in_order():
         return err.MEMORY_CONSTRAINT_VIOLATION_ORDER()
+    if limits.static_min < 0:
+        return err.INVALID_VALUE("memory_static_min", limits.static_min)
+    if limits.dynamic_min <= 0:
+        return err.INVALID_VALUE("memory_dynamic_min", limits.dynamic_min)
     if pin_reason is not None and not limits.pinned():
         return err.MEMORY_CONSTRAINT_VIOLATION_MAXPIN(pin_reason)
     return None

@@ -44,8 +44,7 @@ def test_overhead_grows_with_everything(size: int, vcpus: int, factor: float) ->
     ("limits", "fine"),
     [
         ((1, 2, 3, 4), True),
-        ((0, 0, 0, 0), True),
-        ((-1, 2, 3, 4), True),  # recorded: negative minimum passes
+        ((0, 2, 3, 4), True),
         ((1, 3, 2, 4), False),
         ((3, 2, 3, 4), False),
         ((1, 2, 5, 4), False),
@@ -58,6 +57,20 @@ def test_order_of_limits(limits: tuple[int, int, int, int], fine: bool) -> None:
     else:
         assert error is not None
         assert error.description == ["MEMORY_CONSTRAINT_VIOLATION_ORDER"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "refused"),
+    [
+        ((0, 0, 0, 0), ["INVALID_VALUE", "memory_dynamic_min", "0"]),
+        ((-1, 2, 3, 4), ["INVALID_VALUE", "memory_static_min", "-1"]),
+        ((-4, -3, -2, -1), ["INVALID_VALUE", "memory_static_min", "-4"]),
+    ],
+)
+def test_sizes_no_guest_can_have(limits: tuple[int, int, int, int], refused: list[str]) -> None:
+    error = memory.limits_error(memory.Limits(*limits))
+    assert error is not None
+    assert error.description == refused
 
 
 def test_pinning_needs_equal_limits() -> None:

@@ -48,7 +48,7 @@ def set_memory_limits(
 ) -> None:
     """Set all four limits of a halted VM.
 
-    Errors: MEMORY_CONSTRAINT_VIOLATION_ORDER, ..._MAXPIN.
+    Errors: MEMORY_CONSTRAINT_VIOLATION_ORDER, ..._MAXPIN, INVALID_VALUE.
     """
     check(call, ("VM", self, "changing_memory_limits"))
     _store(call, self, Limits(static_min, dynamic_min, dynamic_max, static_max))
@@ -100,7 +100,7 @@ async def set_memory_dynamic_min(call: Call, self: Ref, value: int) -> None:
 async def set_memory_dynamic_range(call: Call, self: Ref, min: int, max: int) -> None:
     """Set the ballooning range; a running guest follows it.
 
-    Errors: MEMORY_CONSTRAINT_VIOLATION_ORDER, ..._MAXPIN.
+    Errors: MEMORY_CONSTRAINT_VIOLATION_ORDER, ..._MAXPIN, INVALID_VALUE.
     """
     row = call.db.row("VM", self)
     async with operation(call, ("VM", self, "changing_dynamic_range")):
