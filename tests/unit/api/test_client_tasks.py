@@ -24,13 +24,16 @@ def test_a_cancellation_shows_in_a_task_that_its_client_completes(server: Server
     assert record["status"] == "pending"
 
 
-def test_a_preference_may_name_what_is_gone(server: Server) -> None:
+@pytest.mark.parametrize("host", [GONE, "junk"])
+def test_a_reference_field_takes_only_what_exists(server: Server, host: str) -> None:
     session = server.login()
-    vm = server.call("VM.get_all", session)[0]
-    server.call("VM.set_affinity", session, vm, GONE)
-    with pytest.raises(Refused):
-        server.call("VM.set_affinity", session, vm, "junk")
-    assert server.call("VM.get_affinity", session, vm) == GONE
+    vm = server.call("VM.get_all_records_where", session, 'field "is_control_domain" = "true"')
+    (domain,) = vm
+    before = server.call("VM.get_affinity", session, domain)
+    with pytest.raises(Refused) as caught:
+        server.call("VM.set_affinity", session, domain, host)
+    assert list(caught.value.args) == ["HANDLE_INVALID", "host", host]
+    assert server.call("VM.get_affinity", session, domain) == before
 
 
 def test_a_test_post_needs_a_port(server: Server) -> None:
