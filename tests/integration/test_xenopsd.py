@@ -17,7 +17,7 @@ import pytest
 pytestmark = pytest.mark.integration
 
 MIB = 1024 * 1024
-GUEST = "xenops: {guest: {boot_delay_s: 0.05, shutdown_delay_s: 0.01}}\n"
+ALONE = "xenops: {storage: none, guest: {boot_delay_s: 0.05, shutdown_delay_s: 0.01}}\n"
 
 
 class Daemon:
@@ -26,7 +26,7 @@ class Daemon:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._config = folder / "simulator.yaml"
-        self._config.write_text(GUEST)
+        self._config.write_text(ALONE)
         self.start()
 
     def start(self) -> None:
@@ -147,7 +147,7 @@ def test_vms_survive_kill_of_the_daemon(daemon: Daemon) -> None:
 
 def test_a_half_made_domain_is_gone_after_a_restart(daemon: Daemon, tmp_path: Path) -> None:
     daemon.kill()
-    (tmp_path / "simulator.yaml").write_text("xenops: {latencies: {vbd_plug: 60}}\n")
+    (tmp_path / "simulator.yaml").write_text("xenops: {storage: none, latencies: {vbd_plug: 60}}\n")
     daemon.start()
     md = make_md()
     vm = md["vm"]["id"]
