@@ -1,18 +1,33 @@
 """Writing: one synchronous block that happens as a whole or not at all."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 from xapi_py.base.names import NULL_REF, Ref, new_uuid, ref_of_uuid
 from xapi_py.datamodel import errors as err
+from xapi_py.db.derived import DerivedFields
 from xapi_py.db.row import Row
 from xapi_py.db.row_writes import CHANGED, CREATED, DELETED, STORED, RowWrites, roll_back
 from xapi_py.db.schema import MANY, MUTUAL, SINGLE, Column
 from xapi_py.db.table import Table
 
-if TYPE_CHECKING:
-    from xapi_py.db.database import Database
+
+class Owner(Protocol):
+    """What a transaction needs of the database."""
+
+    @property
+    def next_position(self) -> Callable[[], int]: ...
+
+    @property
+    def before_change(self) -> list[Callable[[Row], None]]: ...
+
+    @property
+    def derived(self) -> DerivedFields: ...
+
+    def finish(self, tx: "Transaction") -> None: ...
+
+    def release(self) -> None: ...
 
 
 class Transaction(RowWrites):
@@ -25,7 +40,7 @@ class Transaction(RowWrites):
     KeyError or TypeError for a field or value outside the model.
     """
 
-    def __init__(self, database: "Database", tables: dict[str, Table]) -> None:
+    def __init__(self, database: Owner, tables: dict[str, Table]) -> None:
         super().__init__(tables, database.next_position, database.before_change)
         self._database = database
         self._savepoints: list[tuple[int, int]] = []
