@@ -11,6 +11,7 @@ from xapi_py.api.registry import message
 from xapi_py.api.vm.domain import home, xenops
 from xapi_py.api.vm.networks import attach_networks
 from xapi_py.base.names import Ref
+from xapi_py.base.undo import Undo
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.plan import devices, mac, placement
@@ -117,12 +118,19 @@ async def move(call: Call, self: Ref, network: Ref) -> None:
             problem = placement.network_error(call.db, vm, network, place)
             if problem is not None:
                 raise problem
-        with call.db.transaction() as tx:
-            tx.set("VIF", self, "network", network)
-        if attached:
-            await attach_networks(call, vm, home(vm))
-            params = {"id": vm.uuid, "device": row.device, "bridge": target.bridge}
-            await xenops(call, home(vm), "VIF.move", params, vm=vm.ref, device=self)
+        before = row.network
+        async with Undo() as undo:
+            _store(call, self, network=network)
+            undo.push("put the record back", lambda: _store(call, self, network=before))
+            if attached:
+                await attach_networks(call, vm, home(vm))
+                params = {"id": vm.uuid, "device": row.device, "bridge": target.bridge}
+                await xenops(call, home(vm), "VIF.move", params, vm=vm.ref, device=self)
+
+
+def _store(call: Call, vif: Ref, **fields: object) -> None:
+    with call.db.transaction() as tx:
+        tx.update("VIF", vif, **fields)
 
 
 def _is_attached(vif: Row, vm: Row) -> bool:
@@ -130,22 +138,30 @@ def _is_attached(vif: Row, vm: Row) -> bool:
 
 
 async def _store_locking(call: Call, vif: Ref, **fields: object) -> None:
-    """Store locking rules, and make them so on an attached device."""
+    """Store locking rules, and make them so on an attached device.
+
+    The record never tells of rules the device does not have.
+    """
     row = call.db.row("VIF", vif)
-    with call.db.transaction() as tx:
-        tx.update("VIF", vif, **fields)
-    vm = call.db.find("VM", row.VM)
-    if vm is None or not _is_attached(row, vm):
-        return
-    network = call.db.find("network", row.network)
+    before = {name: getattr(row, name) for name in fields}
+    async with Undo() as undo:
+        _store(call, vif, **fields)
+        undo.push("put the record back", lambda: _store(call, vif, **before))
+        vm = call.db.find("VM", row.VM)
+        if vm is not None and _is_attached(row, vm):
+            await _lock(call, vm, row)
+
+
+async def _lock(call: Call, vm: Row, vif: Row) -> None:
+    network = call.db.find("network", vif.network)
     params = {
         "id": vm.uuid,
-        "device": row.device,
-        "locking_mode": devices.effective_locking(row, network),
-        "ipv4_allowed": list(row.ipv4_allowed),
-        "ipv6_allowed": list(row.ipv6_allowed),
+        "device": vif.device,
+        "locking_mode": devices.effective_locking(vif, network),
+        "ipv4_allowed": list(vif.ipv4_allowed),
+        "ipv6_allowed": list(vif.ipv6_allowed),
     }
-    await xenops(call, home(vm), "VIF.set_locking_mode", params, vm=vm.ref, device=vif)
+    await xenops(call, home(vm), "VIF.set_locking_mode", params, vm=vm.ref, device=vif.ref)
 
 
 @message("VIF.set_locking_mode")

@@ -5,6 +5,7 @@ other_config.  The transaction that completes the operation takes the mark
 away; marked disks that are found at start are destroyed.
 """
 
+import logging
 from collections.abc import Iterable
 from random import uniform
 
@@ -17,6 +18,8 @@ from xapi_py.base.waiting import sleep
 from xapi_py.datamodel import errors as err
 from xapi_py.db.database import Database
 from xapi_py.db.transaction import Transaction
+
+log = logging.getLogger(__name__)
 
 PENDING = "xapi-py-pending"
 
@@ -67,8 +70,8 @@ async def destroy_condemned(call: Call, vdis: Iterable[str]) -> None:
             continue
         try:
             await _vdi(call, "VDI.destroy", vdi)
-        except ApiError:
-            continue
+        except ApiError as problem:
+            log.warning("%s stays until the next start: %s", vdi, problem.description)
 
 
 async def make(call: Call, undo: Undo, name: str, *arguments: object) -> Ref:

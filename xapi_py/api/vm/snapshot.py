@@ -109,15 +109,16 @@ async def _checkpoint_live(call: Call, vm: Row, name: str, before: str) -> Ref:
             raise
         raise err.VM_CHECKPOINT_SUSPEND_FAILED(vm.ref) from problem
     image = Ref(vm.suspend_VDI)
-    try:
-        async with Undo() as undo:
-            made = await _snapshot_disks(call, undo, vm)
-            copies = copying.Copies(made, image)
-            new = _create_snapshot(call, vm, "checkpoint", name, copies, state=before)
-    except ApiError:
+
+    async def go_on() -> None:
         await suspend.restore_memory(call, vm, host, before == "Paused")
         await suspend.drop_image(call, vm, image)
-        raise
+
+    async with Undo() as undo:
+        undo.push("resume the VM", go_on)
+        made = await _snapshot_disks(call, undo, vm)
+        copies = copying.Copies(made, image)
+        new = _create_snapshot(call, vm, "checkpoint", name, copies, state=before)
     try:
         await suspend.restore_memory(call, vm, host, before == "Paused")
     except ApiError as problem:

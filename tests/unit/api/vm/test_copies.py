@@ -250,6 +250,21 @@ def test_checkpoint_holds_memory_and_the_vm_runs_on(pool: Pool) -> None:
     assert pool.db.find("VDI", saved.suspend_VDI) is not None
 
 
+def test_vm_goes_on_when_its_checkpoint_fails_unexpectedly(pool: Pool) -> None:
+    vm, _ = with_disk(pool)
+    pool.do("VM.start", vm, False, False)
+    pool.run_for(2)
+
+    async def broken(*arguments: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    HANDLERS["VDI.snapshot"] = Registration(broken, None)
+    assert pool.refusal("VM.checkpoint", vm, "cp")[0] == "INTERNAL_ERROR"
+    row = pool.row(vm)
+    assert (row.power_state, row.suspend_VDI) == ("Running", "OpaqueRef:NULL")
+    assert not row.current_operations and not pending(pool)
+
+
 def test_template_from_a_snapshot_gives_new_vms(pool: Pool) -> None:
     vm, _ = with_disk(pool)
     snapshot = pool.do("VM.snapshot", vm, "s")

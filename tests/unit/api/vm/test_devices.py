@@ -151,6 +151,28 @@ def test_vif_is_plugged_moved_locked_and_unplugged_live(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("message", "value", "field"),
+    [
+        ("move", "{network}", "network"),
+        ("set_locking_mode", "locked", "locking_mode"),
+        ("set_ipv4_allowed", ["10.0.0.1"], "ipv4_allowed"),
+    ],
+)
+def test_vif_record_tells_what_the_device_has_when_the_host_fails(
+    pool: Pool, message: str, value: object, field: str
+) -> None:
+    first, second = network(pool), network(pool, "xapi1")
+    vm = pool.running()
+    vif = pool.do("VIF.create", vif_record(VM=vm, network=first))
+    pool.do("VIF.plug", vif)
+    before = getattr(pool.db.row("VIF", vif), field)
+    pool.host.caller.reachable = False
+    pool.refusal(f"VIF.{message}", vif, second if value == "{network}" else value)
+    assert getattr(pool.db.row("VIF", vif), field) == before
+    assert not pool.db.row("VIF", vif).current_operations
+
+
+@pytest.mark.parametrize(
     ("mode", "address", "gateway", "error"),
     [
         ("Static", "", "", ["INVALID_CIDR_ADDRESS_SPECIFIED", "address"]),
