@@ -11,6 +11,7 @@ from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
+from xapi_py.plan.operations.refusals import in_progress
 from xapi_py.pool.storage_records import put_scan
 
 RESERVED_KEY = "SRmaster"
@@ -43,10 +44,17 @@ def create(call: Call, record: dict[str, Any]) -> Ref:
 
 @message("PBD.destroy")
 def destroy(call: Call, self: Ref) -> None:
-    """Delete an unplugged PBD and its secrets.  Errors: OPERATION_NOT_ALLOWED while plugged."""
+    """Delete an unplugged PBD and its secrets.
+
+    Errors: OPERATION_NOT_ALLOWED while plugged, OTHER_OPERATION_IN_PROGRESS
+    while a PBD of its SR is being plugged.
+    """
     row = call.db.row("PBD", self)
     if row.currently_attached:
         raise err.OPERATION_NOT_ALLOWED(f"PBD is plugged: {self}")
+    sr = call.db.find("SR", row.SR)
+    if sr is not None and "plug" in sr.current_operations.values():
+        raise in_progress("SR", sr.ref, sr.current_operations)
     with call.db.transaction() as tx:
         device_secrets.forget(call.db, tx, row.device_config)
         tx.delete("PBD", self)
@@ -68,7 +76,7 @@ def set_device_config(call: Call, self: Ref, value: dict[str, str]) -> None:
 async def plug(call: Call, self: Ref) -> None:
     """Attach the SR to the PBD's host and scan it; nothing to do when it is plugged.
 
-    Errors: SR_UNKNOWN_DRIVER, HOST_OFFLINE, the driver's.
+    Errors: SR_UNKNOWN_DRIVER, HOST_OFFLINE, HANDLE_INVALID, the driver's.
     """
     row = call.db.row("PBD", self)
     sr = call.db.row("SR", row.SR)
@@ -77,10 +85,10 @@ async def plug(call: Call, self: Ref) -> None:
         return
     check_driver(call, sr.type)
     async with storage_operation(call, ("SR", sr.ref, "plug")):
+        call.db.row("PBD", self)  # the SR may have been waited for
         await attach(call, row, sr)
-        if call.db.find("PBD", self) is not None:
-            with call.db.transaction() as tx:
-                tx.set("PBD", self, "currently_attached", True)
+        with call.db.transaction() as tx:
+            tx.set("PBD", self, "currently_attached", True)
         await read_content(call, row.host, sr)
 
 

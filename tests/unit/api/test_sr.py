@@ -105,6 +105,16 @@ def test_a_pbd_has_a_secret_of_its_own(server: Services) -> None:
     assert server.db.count("secret") == before
 
 
+def test_a_pbd_stays_while_it_is_being_plugged(server: Services) -> None:
+    sr = server.create_sr("nfs", NFS, shared=True)
+    (pbd,) = server.do("SR.get_PBDs", sr)
+    server.do("PBD.unplug", pbd)
+    server.put("SR", sr, current_operations={NOBODY: "plug"})
+    assert server.refusal("PBD.destroy", pbd)[:3] == ["OTHER_OPERATION_IN_PROGRESS", "SR", sr]
+    server.put("SR", sr, current_operations={})
+    server.do("PBD.destroy", pbd)
+
+
 @pytest.mark.parametrize(
     ("method", "arguments", "expected"),
     [
