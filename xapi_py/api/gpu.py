@@ -7,6 +7,7 @@ hosts have cards only where their records were imported.
 from collections.abc import Callable, Iterable, Mapping
 
 from xapi_py.api.call import Call
+from xapi_py.api.device_groups import empty_group
 from xapi_py.api.registry import message
 from xapi_py.base.names import Ref
 from xapi_py.datamodel import errors as err
@@ -168,13 +169,7 @@ def create(
     other_config: Mapping[str, str] | None = None,
 ) -> Ref:
     """Make an empty group."""
-    fields = {
-        "name_label": name_label,
-        "name_description": name_description,
-        "other_config": dict(other_config or {}),
-    }
-    with call.db.transaction() as tx:
-        return tx.create("GPU_group", fields)
+    return empty_group(call, "GPU_group", name_label, name_description, other_config or {})
 
 
 @message("GPU_group.destroy")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from xapi_py.api.call import Call
+from xapi_py.api.device_groups import empty_group
 from xapi_py.api.host.reach import reached
 from xapi_py.api.registry import message
 from xapi_py.base.names import Ref
@@ -35,13 +36,7 @@ def create(
     other_config: Mapping[str, str] | None = None,
 ) -> Ref:
     """Make an empty group."""
-    fields = {
-        "name_label": name_label,
-        "name_description": name_description,
-        "other_config": dict(other_config or {}),
-    }
-    with call.db.transaction() as tx:
-        return tx.create("USB_group", fields)
+    return empty_group(call, "USB_group", name_label, name_description, other_config or {})
 
 
 @message("USB_group.destroy")

@@ -7,7 +7,7 @@ from xapi_py.base.names import NULL_REF
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.db.view import View
-from xapi_py.plan.names import FLOPPY, IDE, XEN, DiskPosition, linux_name, parse_device
+from xapi_py.plan.names import FLOPPY, IDE, XEN, linux_name, parse_device
 from xapi_py.plan.operations.vm import is_hvm
 
 MAX_VBD = 255
@@ -103,11 +103,6 @@ def vbd_name(view: View, vm: Row, vbd: Row) -> str:
     if position is None:
         raise err.ILLEGAL_VBD_DEVICE(vbd.ref, vbd.userdevice)
     return linux_name(position)
-
-
-def vbd_position(view: View, vm: Row, vbd: Row) -> DiskPosition | None:
-    """Give the bus position of a VBD, None when its text is unreadable."""
-    return parse_device(vbd.userdevice, is_hvm(view, vm))
 
 
 def _vbd_backend_keys(vbd: Row) -> dict[str, str]:

@@ -104,17 +104,6 @@ def overhead_bytes(row: Row, pages_per_vcpu: int = PAGES_PER_VCPU) -> int:
     return MIB * overhead_mib(kind, static_max_mib, row.VCPUs_max, multiplier, pages_per_vcpu)
 
 
-def build_sizes_mib(
-    domain_type: str, static_max_mib: int, target_mib: int, video_mib: int
-) -> tuple[int, int, int]:
-    """Give (build start, build max, Xen max) in MiB."""
-    model = MODELS[domain_type]
-    shim = model.shim_mib(static_max_mib)
-    start = target_mib - video_mib + shim
-    build_max = static_max_mib - video_mib + shim
-    return start, build_max, static_max_mib + model.extra_internal_mib + shim
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The four limits of a VM, bytes."""

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
-from xapi_py.base.errors import ApiError
 from xapi_py.datamodel import errors as err
 
 MAX_XML_CHARS = 1 << 20
@@ -124,8 +123,3 @@ def parse_recommendations(untrusted_text: str) -> Recommendations:
 def without_install_keys(other_config: Mapping[str, str]) -> dict[str, str]:
     """Give other_config after provisioning: the disks request is used up."""
     return {key: value for key, value in other_config.items() if key != "disks"}
-
-
-def template_error(is_a_template: bool) -> ApiError | None:
-    """Refuse to provision what is not a template."""
-    return None if is_a_template else err.PROVISION_ONLY_ALLOWED_ON_TEMPLATE()

@@ -9,7 +9,6 @@ from xapi_py.base.names import NULL_REF
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.db.view import View
-from xapi_py.plan.operations.vm import is_default_template
 from xapi_py.plan.query import quoted
 
 Kind = Literal["snapshot", "checkpoint", "clone", "copy"]
@@ -264,10 +263,3 @@ def copied_disks(view: View, row: Row, ignored: Iterable[str] = ()) -> tuple[tup
         if vbd is not None and vbd.type == "Disk" and vbd.VDI != NULL_REF and vbd.VDI not in skip:
             pairs.append((vbd.ref, vbd.VDI))
     return tuple(pairs)
-
-
-def destroy_error(row: Row) -> ApiError | None:
-    """Refuse to destroy a built-in template."""
-    if is_default_template(row) and row.is_a_template and not row.is_a_snapshot:
-        return ApiError(err.VM_IS_TEMPLATE.code, row.ref, "destroy")
-    return None

@@ -2,7 +2,6 @@
 
 from fnmatch import fnmatchcase
 
-from xapi_py.base.names import new_uuid
 from xapi_py.base.reactor import Timer
 from xenops.backends.contract import Change, GuestAction, GuestRequest, ShutdownReason
 from xenops.backends.simulator.config import GuestConfig
@@ -160,10 +159,6 @@ class Guests:
     def act(self, domain: Domain, action: GuestAction) -> None:
         """Let the guest do something by itself."""
         self._machine.stop_domain(domain, REASONS[action])
-
-    def fresh_memory(self, domain: Domain) -> None:
-        """Start over with new memory content, as a boot does."""
-        domain.memory_token = new_uuid()
 
 
 def link_local(mac: list[int]) -> str:
