@@ -1,6 +1,7 @@
 """The program xe as its own process: ways in, files, and everything that can go wrong."""
 
 import os
+import pty
 import resource
 import socket
 import subprocess
@@ -151,6 +152,29 @@ def test_a_vm_travels_through_a_file(local):
     assert (local.folder / "disk").stat().st_size == 16 << 20
     assert run("vdi-import", f"uuid={vdi}", "filename=disk").returncode == 0
     assert run("vm-uninstall", "vm=traveller", "--multiple", "--force").returncode == 0
+
+
+def test_a_text_console_on_a_terminal(local):
+    run = local.run
+    uuid = run("vm-create", "name-label=texty").stdout.strip()
+    run("vm-param-set", f"uuid={uuid}", "HVM-boot-policy=", "PV-bootloader=pygrub")
+    assert run("vm-start", f"uuid={uuid}").returncode == 0
+    ours, theirs = pty.openpty()
+    console = subprocess.Popen(
+        [sys.executable, "-m", "xe", "console", f"uuid={uuid}"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=local._environment,
+    )
+    seen = b""
+    while b"login:" not in seen:
+        seen += os.read(ours, 4096)
+    os.write(ours, b"\x1d")
+    assert console.wait(30) == 0
+    os.close(ours)
+    os.close(theirs)
+    assert run("vm-uninstall", f"uuid={uuid}", "--force").returncode == 0
 
 
 def test_questions_are_asked(local):
