@@ -98,6 +98,8 @@ class AttachedSrs:
         if sr not in self._entries and not destroy:
             self._store.remove_sr(sr)
             return
+        if not self._store.of_sr(sr):
+            self.get(sr).stop_collecting("the SR is detached")
         await self.run(sr, lambda attached: self._detach(attached, destroy), exclusive=True)
 
     async def _detach(self, attached: AttachedSr, destroy: bool) -> None:

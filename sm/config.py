@@ -34,7 +34,8 @@ class SmConfig:
 
     ``plugins`` limits the SR types offered (all of the profile when empty);
     ``latencies_s`` maps a method name, or ``*``, to seconds added to each call;
-    ``gc_delay_s`` is how long after a delete unused parents are collected.
+    ``gc_delay_s`` is how long after a delete unused parents are collected;
+    ``real`` are SR types kept on real files and servers beside the simulated ones.
     """
 
     profile: Literal["7.1", "newest"] = "7.1"
@@ -44,6 +45,7 @@ class SmConfig:
     latencies_s: Mapping[str, float] = field(default_factory=dict)
     faults: tuple[FaultConfig, ...] = ()
     gc_delay_s: float = 1.0
+    real: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,10 +143,14 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Data to copy: a sparse raw file, or only the number of bytes it stands for."""
+    """Data to copy: an image file, or only the number of bytes it stands for.
+
+    ``format`` other than raw is given only to who asked for it.
+    """
 
     path: str
     data_bytes: int
+    format: str = "raw"
 
 
 Extents = Sequence[tuple[int, int]]
@@ -171,6 +175,8 @@ class AttachedSr(Protocol):
     uuid: str
     plugin: Plugin
     concurrency: int
+    reads_images: bool
+    """Whether ``vdi_fill`` takes images in formats other than raw."""
 
     async def detach(self) -> None: ...
 
@@ -219,7 +225,11 @@ class AttachedSr(Protocol):
     async def vdi_path(self, vdi: str, writable: bool) -> str:
         """Give a raw file with the disk's content; it exists when this returns."""
 
-    async def vdi_content(self, vdi: str) -> Content: ...
+    async def vdi_content(self, vdi: str, image: bool = False) -> Content:
+        """Give a disk's data for ``vdi_fill``; with ``image`` in the disk's own format."""
+
+    async def vdi_copied(self, vdi: str) -> None:
+        """Let a disk go whose content was given out."""
 
     async def vdi_fill(self, vdi: str, content: Content) -> Vdi: ...
 
@@ -227,6 +237,12 @@ class AttachedSr(Protocol):
         """Account for data written to ``vdi_path``, or pretended to be written."""
 
     async def collect_garbage(self) -> None: ...
+
+    def stop_collecting(self, why: str) -> None:
+        """Let ``collect_garbage`` end soon."""
+
+    def garbage_report(self) -> Mapping[str, object]:
+        """What collecting does now and did last: running, progress, done, skipped."""
 
     async def vdi_attach(self, vdi: str, read_write: bool) -> Backend: ...
 

@@ -136,6 +136,10 @@ class SrMethods:
     async def collect_garbage(self, sr: str) -> object:
         return await self.srs.run(sr, lambda s: s.collect_garbage())
 
+    async def garbage_report(self, sr: str) -> object:
+        """What collecting does now and did last, and why disks were skipped."""
+        return dict(self.srs.get(sr).garbage_report())
+
     async def release_host_locks(self, sr: str, host_uuid: str) -> object:
         return await self.srs.run(sr, lambda s: s.release_locks(host_uuid))
 
@@ -156,6 +160,7 @@ class SrMethods:
             "SR.probe": self.probe,
             "SR.probe_ext": self.probe_ext,
             "SR.collect_garbage": self.collect_garbage,
+            "SR.garbage_report": self.garbage_report,
             "SR.release_host_locks": self.release_host_locks,
         }
 
@@ -237,7 +242,7 @@ class VdiMethods:
         """Copy a disk's data to a new disk, or over ``dest_vdi``; gives the target's record."""
         source = self.srs.get(sr)
         disk = await source.vdi_stat(vdi)
-        content: Content = await self.srs.run(sr, lambda s: s.vdi_content(vdi))
+        image = self.srs.get(dest_sr).reads_images
         async with Undo() as undo:
             target = dest_vdi
             if not target:
@@ -248,7 +253,11 @@ class VdiMethods:
                     "delete the copy",
                     lambda: self.srs.run(dest_sr, lambda s: s.vdi_destroy(target)),
                 )
-            return await self._run(dest_sr, lambda s: s.vdi_fill(target, content))
+            content: Content = await self.srs.run(sr, lambda s: s.vdi_content(vdi, image))
+            try:
+                return await self._run(dest_sr, lambda s: s.vdi_fill(target, content))
+            finally:
+                await source.vdi_copied(vdi)
 
     async def enable_cbt(self, sr: str, vdi: str) -> object:
         return await self._run(sr, lambda s: s.vdi_enable_cbt(vdi))
@@ -355,6 +364,7 @@ class DatapathMethods:
         strongest, _ = superstate(others)
         if held.state == State.ACTIVATED and strongest < State.ACTIVATED:
             await driver.vdi_deactivate(vdi)
+            self.srs.collect_later(driver.uuid)
         if state == State.DETACHED:
             if strongest == State.DETACHED:
                 await driver.vdi_detach(vdi)

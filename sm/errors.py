@@ -22,12 +22,15 @@ VDI_EXISTS: Final = 43
 NO_SPACE: Final = 44
 VDI_UNAVAILABLE: Final = 46
 SR_UNAVAILABLE: Final = 47
+FOLDER_MISSING: Final = 61
+VDI_LOAD: Final = 65
 VDI_TYPE: Final = 66
 ISCSI_LOGIN: Final = 68
 NFS_VERSION: Final = 72
 NFS_MOUNT: Final = 73
 VDI_CREATE: Final = 78
 VDI_SIZE: Final = 79
+VDI_DELETE: Final = 80
 VDI_CLONE: Final = 81
 VDI_SNAPSHOT: Final = 82
 CONFIG_DEVICE_MISSING: Final = 90
@@ -50,6 +53,9 @@ ISO_MOUNT: Final = 222
 ISO_SHARE_NAME: Final = 224
 ISO_LOCATION: Final = 225
 ISO_SMB_VERSION: Final = 227
+EIO: Final = 200
+GENERAL: Final = 202
+ISO_NAME: Final = 221
 XML_CHARACTER: Final = 447
 CBT_INCONSISTENT: Final = 459
 CBT_CHANGED_BLOCKS: Final = 460
@@ -64,6 +70,7 @@ _TEXTS: Final = MappingProxyType(
         NO_SPACE: "There is insufficient space",
         VDI_UNAVAILABLE: "The VDI is not available",
         SR_UNAVAILABLE: "The SR is not available",
+        VDI_LOAD: "The VDI is damaged",
         VDI_TYPE: "Invalid VDI type",
         ISCSI_LOGIN: "iSCSI log in failed, check the target and the access credentials",
         NFS_VERSION: "NFS version error",
@@ -87,6 +94,9 @@ _TEXTS: Final = MappingProxyType(
         DNS: "The name of the server could not be resolved",
         ISCSI_TARGET: "The iSCSI target could not be reached",
         ISCSI_PORT: "The port parameter is not a port number",
+        EIO: "General IO error",
+        GENERAL: "General backend error",
+        ISO_NAME: "The name does not end in .iso or .img",
         ISO_MOUNT: "Could not mount the directory with the ISO images",
         ISO_SHARE_NAME: "The share or sub-directory name is incorrect",
         ISO_LOCATION: "The format of the location parameter is incorrect",

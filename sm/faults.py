@@ -50,6 +50,11 @@ class Faults:
         if self._crash == stage:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def take_crash(self) -> str:
+        """Give the stage at which a driver's process is to die in its next call, once."""
+        stage, self._crash = self._crash, ""
+        return stage
+
     def _next(self, method: str, params: Mapping[str, object]) -> FaultConfig | None:
         for index, (fault, seen) in enumerate(self._armed):
             if fault.method not in (method, "*"):

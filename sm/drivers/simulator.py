@@ -179,6 +179,7 @@ class SimulatedSr:
     """A ``sm.contract.AttachedSr`` on a simulated medium."""
 
     concurrency = 1000
+    reads_images = False
     medium: Medium
 
     def __init__(
@@ -388,9 +389,12 @@ class SimulatedSr:
         await self._change(lambda tree: _set_content(tree, vdi, name), vdi)
         return str(self._files.path(name))
 
-    async def vdi_content(self, vdi: str) -> Content:
+    async def vdi_content(self, vdi: str, image: bool = False) -> Content:
         content = self._tree(self._records).content(self._records.disk(self.uuid, vdi))
         return replace(content, path=str(self._files.path(content.path)) if content.path else "")
+
+    async def vdi_copied(self, vdi: str) -> None:
+        """Nothing is left to do: the file stays with the disk."""
 
     async def vdi_fill(self, vdi: str, content: Content) -> Vdi:
         disk = self._records.disk(self.uuid, vdi)
@@ -426,6 +430,12 @@ class SimulatedSr:
         used = {d.content for d, _ in list(self._records.disks(self.uuid))}
         await self._world.run(lambda: self._files.drop(sorted(before - used)))
         await self._world.run(lambda: self._files.drop_orphans(used))
+
+    def stop_collecting(self, why: str) -> None:
+        """Collecting is over at once."""
+
+    def garbage_report(self) -> Mapping[str, object]:
+        return {"running": False, "progress": 1.0, "done": [], "skipped": []}
 
     async def vdi_attach(self, vdi: str, read_write: bool) -> Backend:
         disk = self._records.disk(self.uuid, vdi)

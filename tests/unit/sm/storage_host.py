@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from sm import simulator_setup
+from sm import setup
 from sm.config import ArrayConfig, SmConfig, StorageConfig
 from xapi_py.base.names import new_uuid
 from xapi_py.base.rpc.errors import RpcError
@@ -39,9 +39,7 @@ class StorageHost:
 
     def restart(self) -> None:
         """Start over as a new process would."""
-        build = simulator_setup.build(
-            self.settings, self.state, self.clock, lambda work: maybeDeferred(work)
-        )
+        build = setup.build(self.settings, self.state, self.clock, lambda work: maybeDeferred(work))
         self.methods: Mapping[str, Any] = done(Deferred.fromCoroutine(build))
 
     def answer(self, method: str, /, **params: object) -> Any:

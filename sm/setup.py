@@ -1,6 +1,7 @@
-"""Put the storage daemon together with the simulated backend."""
+"""Put the storage daemon together: simulated SR types, real ones, or both."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,18 @@ from twisted.internet.threads import deferToThreadPool
 
 from sm import config
 from sm.attached_srs import AttachedSrs
-from sm.contract import Driver
+from sm.contract import Driver, Notify
 from sm.daemon import DatapathMethods, SrMethods, VdiMethods, method_table
 from sm.datapath import DatapathStore
 from sm.drivers.array import Array, Disc
+from sm.drivers.child_process import Children
+from sm.drivers.file_based import FileDriver, Settings
 from sm.drivers.medium import Runner
 from sm.drivers.simulator import SimulatorDriver, World
 from sm.faults import Faults
+from sm.files.kinds import KINDS
 from sm.plugins import every_plugin
+from xapi_py.base.config import ConfigError
 from xapi_py.base.names import new_uuid
 from xapi_py.base.reactor import Clock
 from xapi_py.base.rpc.server import CallContext, Method
@@ -37,10 +42,49 @@ def default_array(state: Path) -> Path:
     return (host.parent if host.name.startswith("host-") else state) / "array"
 
 
+def real_drivers(
+    settings: config.SmConfig, state: Path, children: Children, notify: Notify, faults: Faults
+) -> dict[str, Driver]:
+    """Drivers that keep disks on real files, for the types in ``settings.real``.
+
+    Errors: ConfigError for a type that has none.
+    """
+    unknown = sorted(set(settings.real) - set(KINDS))
+    if unknown:
+        raise ConfigError(f"sm: real: {unknown[0]!r} is none of {sorted(KINDS)}")
+    shared = Settings(
+        state.absolute() / "run", settings.host_uuid, children, notify, crash=faults.take_crash
+    )
+    known = every_plugin(frozenset(settings.real))
+    return {name: FileDriver(plugin, shared) for name, plugin in known.items()}
+
+
+def own_uuid(state: Path) -> str:
+    """Give the uuid of a real host: made up at the first start, then kept."""
+    kept = state / "host_uuid"
+    if not kept.exists():
+        kept.write_text(new_uuid(), encoding="ascii")
+    return kept.read_text(encoding="ascii").strip()
+
+
+def settings_for_xen(found: config.StorageConfig, state: Path) -> config.StorageConfig:
+    """Give the settings of a host that simulates nothing."""
+    kinds = tuple(sorted(KINDS))
+    sm = replace(found.sm, real=kinds, plugins=kinds, host_uuid=own_uuid(state))
+    return replace(found, sm=sm)
+
+
 async def build(
-    settings: config.StorageConfig, state: Path, reactor: Clock, run: Runner
+    settings: config.StorageConfig,
+    state: Path,
+    reactor: Clock,
+    run: Runner,
+    children: Children | None = None,
 ) -> Mapping[str, Method]:
-    """Give the RPC methods, with everything attached that was attached before."""
+    """Give the RPC methods, with everything attached that was attached before.
+
+    ``children`` run the work of real drivers; needed when the settings name some.
+    """
     sm, epoch = settings.sm, new_uuid()
     feed = UpdateFeed(reactor, epoch)
     faults = Faults(reactor, sm.latencies_s)
@@ -53,6 +97,8 @@ async def build(
     drivers: dict[str, Driver] = {
         name: SimulatorDriver(plugin, world) for name, plugin in every_plugin(allowed).items()
     }
+    if children is not None:
+        drivers |= real_drivers(sm, state, children, feed.add, faults)
     store = DatapathStore(state / "datapaths.sqlite")
     srs = AttachedSrs(reactor, drivers, store, sm.gc_delay_s)
     await srs.restore()

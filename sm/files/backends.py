@@ -1,0 +1,151 @@
+"""The backends of one SR: which disks are in use here, and how to reach them.
+
+A disk is *active* for a guest, or only shown as a file (a *view*) for a copy
+in or out.  The folder survives a restart of the driver, and so do backends.
+"""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+from sm import errors
+from sm.files.images import Images
+from sm.files.storage_daemon import StorageDaemon, node_name
+
+ACTIVE: Final = "active"
+MAX_VIEWS: Final = 8
+
+
+class Backends:
+    """Backends by disk; ``folder`` of this host is this SR's, its parent all SRs'.
+
+    Paths of sockets are short, so backends have short names beside the folder.
+    """
+
+    def __init__(self, folder: Path, images: Images) -> None:
+        self._folder = folder
+        self._images = images
+        self._modes: dict[str, str] = {}
+
+    def _daemon(self, vdi: str) -> StorageDaemon:
+        name = hashlib.sha1(f"{self._folder.name}/{vdi}".encode()).hexdigest()[:12]
+        return StorageDaemon(self._folder.parent / name, vdi)
+
+    def _note(self, vdi: str) -> Path:
+        return self._folder / f"{vdi}.mode"
+
+    def look(self) -> None:
+        """Find what an earlier process of this driver left running; views end."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for note in self._folder.glob("*.mode"):
+            vdi = note.stem
+            self._modes[vdi] = note.read_text()
+            if self._modes[vdi] != ACTIVE:
+                self.stop(vdi)
+
+    def is_active(self, vdi: str) -> bool:
+        """Whether a guest may be using it here."""
+        return self._modes.get(vdi) == ACTIVE
+
+    def is_running(self, vdi: str) -> bool:
+        """Whether a backend has its images open here."""
+        return vdi in self._modes
+
+    def views(self) -> list[str]:
+        """Disks shown as a file and nothing else."""
+        return [vdi for vdi, mode in self._modes.items() if mode != ACTIVE]
+
+    def _start(self, vdi: str, node: str, mode: str, *, writable: bool) -> StorageDaemon:
+        daemon = self._daemon(vdi)
+        self._note(vdi).write_text(mode)
+        try:
+            chain = self._images.chain_files(node)
+            daemon.start(chain, writable=writable, serve=mode == ACTIVE)
+        except BaseException:
+            self._note(vdi).unlink()
+            raise
+        self._modes[vdi] = mode
+        return daemon
+
+    def activate(self, vdi: str, node: str, *, writable: bool) -> None:
+        """Serve a disk to a guest; one that is served already stays as it is."""
+        if self.is_active(vdi) and self._daemon(vdi).running():
+            return
+        self.stop(vdi)
+        self._start(vdi, node, ACTIVE, writable=writable)
+
+    def address(self, vdi: str) -> Path:
+        """Socket at which an active disk is, or will be, served."""
+        return self._daemon(vdi).nbd_path
+
+    def show(self, vdi: str, node: str, *, writable: bool) -> Path:
+        """Show a disk as a file.  Errors: VDI_IN_USE to write to an active one."""
+        mode = self._modes.get(vdi, "")
+        if mode == ACTIVE:
+            if writable:
+                raise errors.backend_failure(errors.VDI_IN_USE)
+            return self._daemon(vdi).show_file()
+        wanted = "write" if writable else "read"
+        if mode and (mode == "write" or mode == wanted) and self._daemon(vdi).running():
+            return self._daemon(vdi).file_path
+        self.stop(vdi)
+        for other in self.views()[: -(MAX_VIEWS - 1)]:
+            with contextlib.suppress(Exception):
+                self.stop_view(other)
+        return self._start(vdi, node, wanted, writable=writable).file_path
+
+    def stop_view(self, vdi: str) -> None:
+        """End a view.  Errors: VDI_IN_USE while somebody has the file open."""
+        if vdi in self._modes and not self.is_active(vdi):
+            if self.in_use(vdi):
+                raise errors.backend_failure(errors.VDI_IN_USE)
+            self.stop(vdi)
+
+    def in_use(self, vdi: str) -> bool:
+        """Whether any process has a view's file open."""
+        return self._daemon(vdi).file_in_use()
+
+    def stop_unused_views(self) -> None:
+        """End the views that no process has open."""
+        for vdi in self.views():
+            if not self.in_use(vdi):
+                self.stop(vdi)
+
+    def stop_views(self) -> None:
+        """End all views."""
+        for vdi in self.views():
+            self.stop(vdi)
+
+    def stop(self, vdi: str) -> None:
+        """End the backend of a disk, if it has one."""
+        if self._modes.pop(vdi, None) is not None or os.path.exists(self._note(vdi)):
+            self._daemon(vdi).stop()
+            self._note(vdi).unlink(missing_ok=True)
+
+    def switch(self, vdi: str, node: str) -> None:
+        """Let the writes of an active disk go to a new image on top."""
+        self._daemon(vdi).switch_to(self._images.path(node))
+
+    def ensure_image(self, vdi: str, node: str) -> None:
+        """The same, unless it happened already or the backend is gone."""
+        daemon = self._daemon(vdi)
+        if daemon.running() and daemon.image() != node_name(self._images.path(node)):
+            daemon.switch_to(self._images.path(node))
+
+    def start_merge(self, vdi: str, node: str, into: str) -> None:
+        """Let an active disk's backend merge an image into its parent."""
+        self._daemon(vdi).start_commit(self._images.path(node), self._images.path(into))
+
+    def merge_state(self, vdi: str) -> tuple[str, float]:
+        """State and progress of such a merge."""
+        return self._daemon(vdi).commit_state()
+
+    def finish_merge(self, vdi: str) -> None:
+        """Let the disk use the parent."""
+        self._daemon(vdi).finish_commit()
+
+    def cancel_merge(self, vdi: str) -> None:
+        """Give such a merge up."""
+        self._daemon(vdi).cancel_commit()

@@ -1,0 +1,96 @@
+"""``qemu-img``, with failures as the storage interface names them."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from sm import errors
+from xapi_py.base.rpc.errors import RpcError
+
+TIMEOUT_S: Final = 60.0
+"""For what touches only headers and tables."""
+
+
+def run(*arguments: object) -> str:
+    """Run ``qemu-img`` and give its output.  Errors: those of ``failure``."""
+    command = ["qemu-img", *map(str, arguments)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL
+        )
+    except FileNotFoundError:
+        raise errors.backend_failure(errors.GENERAL, "qemu-img is not installed") from None
+    if done.returncode:
+        raise failure(done.stderr or done.stdout)
+    return done.stdout
+
+
+def failure(text: str) -> RpcError:
+    """Give the error of what a QEMU tool said before it failed.
+
+    44 for a full file system, VDI_IN_USE for an image someone has open, 46
+    for one that is missing or damaged, 200 for failed input or output.
+    """
+    last = (text.strip().splitlines() or ["no reason given"])[-1]
+    if "No space left" in text or "Disk quota" in text:
+        return errors.backend_failure(errors.NO_SPACE, last)
+    if 'Failed to get "' in text:
+        return errors.backend_failure(errors.VDI_IN_USE)
+    if "Input/output error" in text:
+        return errors.backend_failure(errors.EIO, last)
+    damaged = ("not in qcow2 format", "No such file", "orrupt", "backing file", "infinite loop")
+    if any(word in text for word in damaged):
+        return errors.backend_failure(errors.VDI_UNAVAILABLE, last)
+    return errors.backend_failure(errors.GENERAL, last)
+
+
+def resize(image: Path, form: str, size: int) -> None:
+    """Make an image that is not open larger."""
+    run("resize", "-q", "-f", form, image, size)
+
+
+def set_backing(image: Path, backing_name: str, backing_format: str) -> None:
+    """Write another backing file into an image's header; data stays as it is."""
+    run("rebase", "-q", "-u", "-f", "qcow2", "-F", backing_format, "-b", backing_name, image)
+
+
+def drop_backing(image: Path) -> None:
+    """Make an image stand alone; what it does not hold reads as zeros."""
+    run("rebase", "-q", "-u", "-f", "qcow2", "-b", "", image)
+
+
+def commit_command(image: Path) -> Sequence[str]:
+    """The command that writes an image's data into its backing file, with progress."""
+    return ("qemu-img", "commit", "-p", "-d", "-f", "qcow2", str(image))
+
+
+def convert_command(
+    source: str, source_format: str, target: Path, target_format: str
+) -> Sequence[str]:
+    """The command that copies a disk into a new, empty image, with progress."""
+    return (
+        *("qemu-img", "convert", "-p", "-U", "-n", "--target-is-zero", "-W", "-m", "8"),
+        *("-f", source_format, "-O", target_format, source, str(target)),
+    )
+
+
+def add_bitmap(image: Path, name: str, granularity: int) -> None:
+    """Start recording changes in an image that is not open."""
+    run("bitmap", "--add", "-g", granularity, "-f", "qcow2", image, name)
+
+
+def remove_bitmap(image: Path, name: str) -> None:
+    """Stop recording changes in an image that is not open."""
+    run("bitmap", "--remove", "-f", "qcow2", image, name)
+
+
+def merge_bitmap(image: Path, source: Path, name: str) -> None:
+    """Add the bits of another image's bitmap to that of an image."""
+    run("bitmap", "--merge", name, "-F", "qcow2", "-b", source, "-f", "qcow2", image, name)
+
+
+def flush(descriptor: int) -> None:
+    """Have a written file on its medium."""
+    os.fsync(descriptor)

@@ -1,0 +1,589 @@
+"""One file SR: what each operation does to records and images.  Blocking.
+
+Every operation makes what it needs first and has one commit of records as its
+point of no return; what is left over from a killed process is garbage that
+``repair`` finds.  Design: doc/design/002-file-sr.md.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from sm import errors
+from sm.contract import SrStat, Vdi, VdiSpec
+from sm.files import qemu
+from sm.files.backends import Backends
+from sm.files.chains import MAX_CHAIN, Chains, Use
+from sm.files.disks import (
+    CALLER_OWNED,
+    Disk,
+    check_texts,
+    from_record,
+    hidden_vdi,
+    is_raw,
+    new_disk,
+    to_vdi,
+    valid_size,
+)
+from sm.files.images import Images
+from sm.files.record_log import RecordLog, sync_folder
+from sm.files.tracking import Changes, Tracking
+from xapi_py.base.names import new_uuid
+from xapi_py.base.rpc.errors import RpcError
+
+FOLDERS: Final = ("nodes", "cbt", "locks")
+METADATA: Final = "metadata"
+
+
+def make_sr(
+    folder: Path, sr_type: str, names: tuple[str, str], sm_config: Mapping[str, str]
+) -> None:
+    """Make an SR in a new folder.  Errors: 42 when something is there, 44, 461."""
+    with disk_errors(errors.backend_failure(errors.READ_ONLY_FILE_SYSTEM)):
+        if folder.exists() and any(folder.iterdir()):
+            raise errors.backend_failure(errors.SR_EXISTS, folder.name)
+        for name in FOLDERS:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        log = RecordLog(folder / METADATA)
+        log.commit(
+            {
+                "sr": {
+                    "type": sr_type,
+                    "name_label": names[0],
+                    "name_description": names[1],
+                    "sm_config": dict(sm_config),
+                }
+            }
+        )
+        log.close()
+        sync_folder(folder.parent)
+
+
+@contextmanager
+def disk_errors(other: RpcError | None = None) -> Iterator[None]:
+    """Turn failures of the file system into errors: 44 when it is full, 461, 200 or ``other``."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise errors.backend_failure(errors.NO_SPACE, str(problem)) from problem
+        if problem.errno == errno.EFBIG:
+            raise errors.backend_failure(errors.VDI_SIZE, str(problem)) from problem
+        if other is not None:
+            raise other from problem
+        if problem.errno == errno.EROFS:
+            raise errors.backend_failure(errors.READ_ONLY_FILE_SYSTEM) from problem
+        raise errors.backend_failure(errors.EIO, str(problem)) from problem
+
+
+class FileSr:
+    """An SR in a folder of this host.
+
+    ``run_folder`` is for sockets of backends.  ``notify`` is told of changed
+    disks and of the SR.  ``hook`` is called around every step that lasts.
+    """
+
+    def __init__(
+        self,
+        uuid: str,
+        sr_type: str,
+        folder: Path,
+        run_folder: Path,
+        host: str,
+        notify: Callable[..., object] = lambda *_: None,
+        hook: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.uuid = uuid
+        self.type = sr_type
+        self.folder = folder
+        self.host = host
+        self.notify = notify
+        self.hook = hook
+        with disk_errors(errors.backend_failure(errors.SR_UNAVAILABLE, f"no such SR: {uuid}")):
+            os.scandir(folder / "nodes").close()
+            self.log = RecordLog(folder / METADATA, hook)
+        if "sr" not in self.log.records:
+            raise errors.backend_failure(errors.SR_UNAVAILABLE, f"no such SR: {uuid}")
+        self.images = Images(folder / "nodes")
+        self.tracking = Tracking(folder / "cbt", self.log, self.images)
+        self.backends = Backends(run_folder, self.images)
+        self.busy: dict[str, str] = {}
+        self.keep: set[str] = set()
+        self.repair()
+
+    def repair(self) -> None:
+        """Bring what a killed process left into order: finish or forget its last step."""
+        with disk_errors():
+            self.images.look()
+            self.backends.look()
+            for name, record in list(self.log.records.items()):
+                if name.startswith("journal/"):
+                    self._finish_switch(name, name.removeprefix("journal/"), str(record["node"]))
+            known = {f"vdi/{disk.uuid}" for disk in self.disks()}
+            for vdi in self.backends.views():
+                if f"vdi/{vdi}" not in known:
+                    self.backends.stop(vdi)
+            if not self.images.damaged:
+                for node in self.chains().garbage():
+                    self.images.delete(node)
+            self.tracking.drop_unused()
+
+    def _finish_switch(self, journal: str, vdi: str, node: str) -> None:
+        """A running disk was being switched to a new image: it is its image now, used or not."""
+        disk = self.find(vdi)
+        changes: Changes = {journal: None}
+        if disk is not None and node in self.images.nodes:
+            changes[f"vdi/{vdi}"] = replace(disk, node=node).to_record()
+            if self.backends.is_active(vdi):
+                self.backends.ensure_image(vdi, node)
+        self.log.commit(changes)
+
+    # -- reading
+
+    def disks(self) -> list[Disk]:
+        """All records of disks."""
+        return [
+            from_record(name[4:], record)
+            for name, record in self.log.records.items()
+            if name.startswith("vdi/")
+        ]
+
+    def find(self, vdi: str) -> Disk | None:
+        """The record of a disk, if there is one."""
+        record = self.log.records.get(f"vdi/{vdi}")
+        return None if record is None else from_record(vdi, record)
+
+    def disk(self, vdi: str) -> Disk:
+        """The record of a disk; Vdi_does_not_exist."""
+        found = self.find(vdi)
+        if found is None:
+            raise errors.vdi_does_not_exist(vdi)
+        return found
+
+    def usable(self, vdi: str) -> Disk:
+        """A disk with all its images.  Errors: Vdi_does_not_exist, 65 for damage, 46."""
+        journal = self.log.records.get(f"journal/{vdi}")
+        if journal is not None:
+            self._finish_switch(f"journal/{vdi}", vdi, str(journal["node"]))
+        disk = self.disk(vdi)
+        with disk_errors():
+            self.images.look_at(disk.node)
+        damage = self._damage(disk)
+        if damage:
+            raise errors.backend_failure(errors.VDI_LOAD, damage)
+        if not self.images.chain_files(disk.node):
+            what = "its data was destroyed" if not disk.node else "an image file is missing"
+            raise errors.backend_failure(errors.VDI_UNAVAILABLE, what)
+        return disk
+
+    def _damage(self, disk: Disk) -> str:
+        damaged = self.images.damaged
+        if not damaged:
+            return ""
+        name = disk.node
+        while name in self.images.nodes:
+            name = self.images.nodes[name].parent
+        return damaged.get(name, "")
+
+    def chains(self) -> Chains:
+        """The tree with how each disk is used."""
+        uses = {}
+        for disk in self.disks():
+            active = self.backends.is_active(disk.uuid)
+            busy = self.busy.get(disk.uuid, "")
+            if not busy and self.backends.is_running(disk.uuid):
+                busy = "its content is being read or written as a file"
+            if not busy and disk.reset_base:
+                busy = "it is reset when its VM starts"
+            uses[disk.uuid] = Use(disk.node, active, disk.tracked, busy)
+        return Chains(self.images.nodes, uses)
+
+    def record(self, disk: Disk) -> Vdi:
+        """The record of a disk as callers see it."""
+        return to_vdi(disk, self.images.nodes.get(disk.node), self._damage(disk))
+
+    def stat(self) -> SrStat:
+        """Space is that of the file system: other users of it count."""
+        record = self.log.records["sr"]
+        with disk_errors(errors.backend_failure(errors.SR_SCAN, "the folder cannot be read")):
+            space = os.statvfs(self.folder)
+        nodes = self.images.nodes
+        sizes = (nodes[d.node].virtual_size for d in self.disks() if d.node in nodes)
+        sm_config = record["sm_config"]
+        assert isinstance(sm_config, dict)
+        return SrStat(
+            uuid=self.uuid,
+            type=self.type,
+            name_label=str(record["name_label"]),
+            name_description=str(record["name_description"]),
+            physical_size=space.f_blocks * space.f_frsize,
+            physical_utilisation=(space.f_blocks - space.f_bfree) * space.f_frsize,
+            virtual_allocation=sum(sizes),
+            sm_config=sm_config,
+            generation=self.log.generation,
+        )
+
+    def free_bytes(self) -> int:
+        """Space left for images."""
+        space = os.statvfs(self.folder)
+        return space.f_bavail * space.f_frsize
+
+    def scan(self) -> list[Vdi]:
+        """All disks and hidden images; damaged ones are among them and stop nothing."""
+        with disk_errors(errors.backend_failure(errors.SR_SCAN, "the folder cannot be read")):
+            self.log.refresh()
+            self.images.look()
+        disks = self.disks()
+        leaves = {disk.node for disk in disks}
+        needed = {n for d in disks for n in self.chains().chain(d.node)}
+        hidden = [
+            hidden_vdi(name, node)
+            for name, node in self.images.nodes.items()
+            if name in needed and name not in leaves
+        ]
+        return [self.record(disk) for disk in disks] + hidden
+
+    def vdi_stat(self, vdi: str) -> Vdi:
+        disk = self.find(vdi)
+        if disk is not None:
+            self.images.look_at(disk.node)
+            return self.record(disk)
+        if vdi in self.images.nodes and vdi not in self.chains().garbage():
+            return hidden_vdi(vdi, self.images.nodes[vdi])
+        raise errors.vdi_does_not_exist(vdi)
+
+    # -- changing
+
+    def put(self, *disks: Disk, **others: object) -> None:
+        """Commit disks, with other records as ``changes``; then tell about them."""
+        changes: Changes = {f"vdi/{d.uuid}": d.to_record() for d in disks}
+        more = others.get("changes", {})
+        assert isinstance(more, dict)
+        with disk_errors():
+            self.log.commit({**changes, **more})
+        for disk in disks:
+            self.notify("vdi", self.uuid, disk.uuid)
+        self.notify("sr", self.uuid)
+
+    def set_name(self, name_label: str | None, name_description: str | None) -> None:
+        old = self.log.records["sr"]
+        new = {
+            "name_label": old["name_label"] if name_label is None else name_label,
+            "name_description": (
+                old["name_description"] if name_description is None else name_description
+            ),
+        }
+        self.put(changes={"sr": {**old, **new}})
+
+    def destroy(self) -> None:
+        if any(self.disks()):
+            raise errors.backend_failure(errors.SR_NOT_EMPTY)
+        self.log.close()
+        with disk_errors():
+            shutil.rmtree(self.folder)
+        self.notify("sr", self.uuid)
+
+    def detach(self) -> None:
+        self.backends.stop_views()
+        self.log.close()
+
+    def vdi_create(self, spec: VdiSpec) -> Vdi:
+        check_texts(spec.name_label, spec.name_description)
+        raw, size = is_raw(spec), valid_size(spec.virtual_size)
+        uuid, node = spec.uuid or new_uuid(), new_uuid()
+        if self.find(uuid) is not None or uuid in self.images.nodes:
+            raise errors.backend_failure(errors.VDI_EXISTS, uuid)
+        with self.new_images() as made, disk_errors():
+            self.images.make(node, size, raw=raw)
+            made.append(node)
+            self.images.sync()
+            disk = new_disk(uuid, node, spec)
+            self.put(disk)
+        return self.record(disk)
+
+    @contextmanager
+    def new_images(self) -> Iterator[list[str]]:
+        """Delete the images in the list when the block fails."""
+        made: list[str] = []
+        try:
+            yield made
+        except BaseException:
+            for name in made:
+                self.images.delete(name)
+            raise
+        self.hook("made")
+
+    def vdi_introduce(self, vdi: str, location: str, sm_config: Mapping[str, str]) -> Vdi:
+        disk = self.find(location) or self.find(vdi)
+        if disk is None:
+            text = f"no such VDI: {location or vdi}"
+            raise errors.backend_failure(errors.VDI_UNAVAILABLE, text)
+        return self.record(disk)
+
+    def vdi_destroy(self, vdi: str) -> None:
+        if self.find(vdi) is None and vdi in self.images.nodes:
+            raise errors.backend_failure(
+                errors.VDI_DELETE, "hidden VDIs are collected, not deleted"
+            )
+        disk = self.disk(vdi)
+        self.not_busy(vdi)
+        self.free(vdi)
+        changes: Changes = {f"vdi/{vdi}": None}
+        changes |= self.tracking.unlink(vdi, keep_changes=True)
+        self.put(changes=changes)
+        self.notify("vdi", self.uuid, vdi)
+        if disk.node not in self.keep:
+            self.images.delete(disk.node)
+        self.tracking.drop_unused()
+
+    def not_busy(self, vdi: str) -> None:
+        """Refuse to touch a disk that is being copied.  Errors: VDI_IN_USE."""
+        if vdi in self.busy:
+            raise errors.backend_failure(errors.VDI_IN_USE)
+
+    def free(self, vdi: str) -> None:
+        """Close views of a disk that nobody reads.  Errors: VDI_IN_USE when it is active."""
+        if self.holders(vdi) or self.backends.is_active(vdi):
+            raise errors.backend_failure(errors.VDI_IN_USE)
+        self.backends.stop_view(vdi)
+
+    def vdi_snapshot(self, vdi: str, spec: VdiSpec) -> Vdi:
+        return self._fork(vdi, spec, snapshot=True)
+
+    def vdi_clone(self, vdi: str, spec: VdiSpec) -> Vdi:
+        return self._fork(vdi, spec, snapshot=False)
+
+    def _fork(self, vdi: str, spec: VdiSpec, *, snapshot: bool) -> Vdi:
+        number = errors.VDI_SNAPSHOT if snapshot else errors.VDI_CLONE
+        if self.find(vdi) is None and vdi in self.images.nodes:
+            raise errors.backend_failure(number, "hidden VDI")
+        if self.disk(vdi).members.get("type") == "cbt_metadata":
+            raise errors.backend_failure(number, "the data of the VDI was destroyed")
+        check_texts(spec.name_label, spec.name_description)
+        disk = self.usable(vdi)
+        self.not_busy(vdi)
+        if len(self.chains().chain(disk.node)) > MAX_CHAIN:
+            raise errors.backend_failure(errors.CHAIN_TOO_LONG)
+        copy = new_disk(spec.uuid or new_uuid(), new_uuid(), spec)
+        inherited = {n: disk.members[n] for n in ("type", "content_id") if n in disk.members}
+        copy = copy.with_members(**inherited)
+        if snapshot:
+            copy = copy.with_members(is_a_snapshot=True, snapshot_of=vdi)
+        if self.find(copy.uuid) is not None:
+            raise errors.backend_failure(errors.VDI_EXISTS, copy.uuid)
+        with self.new_images() as made, disk_errors():
+            self._fork_images(disk, copy, made, snapshot)
+        return self.record(self.disk(copy.uuid))
+
+    def _fork_images(self, disk: Disk, copy: Disk, made: list[str], snapshot: bool) -> None:
+        node, old = self.images.nodes[disk.node], disk.node
+        share = node.empty and node.parent and not self.backends.is_running(disk.uuid)
+        base = node.parent if share else old
+        self.images.make(copy.node, node.virtual_size, base)
+        made.append(copy.node)
+        tracked = disk.tracked and snapshot
+        if share and not tracked:
+            self.images.sync()
+            self.put(copy)
+            return
+        top = new_uuid()
+        self.images.make(top, node.virtual_size, base)
+        made.append(top)
+        if disk.tracked:
+            self.tracking.start(top)
+        self.images.sync()
+        self.switch(disk, top, made)
+        moved = replace(disk, node=top)
+        changes: Changes = {f"journal/{disk.uuid}": None}
+        if tracked:
+            copy = copy.with_members(cbt_enabled=True)
+            try:
+                changes |= self.tracking.cut(disk, old, copy.uuid)
+            except RpcError:  # the log is broken: tracking ends here, the data is what counts
+                copy, moved = (d.with_members(cbt_enabled=False) for d in (copy, moved))
+                changes |= self.tracking.unlink(disk.uuid, keep_changes=False)
+        elif disk.tracked:
+            changes |= self.tracking.inherit(disk, old)
+        self.put(moved, copy, changes=changes)
+
+    def switch(self, disk: Disk, node: str, made: list[str]) -> None:
+        """Let a running backend write to a new image; the log says so before it happens.
+
+        When nobody knows whether it happened, the image stays for ``repair``.
+        """
+        if not self.backends.is_active(disk.uuid):
+            self.backends.stop_view(disk.uuid)
+            return
+        self.log.commit({f"journal/{disk.uuid}": {"node": node}})
+        made.remove(node)
+        self.backends.switch(disk.uuid, node)
+        self.hook("switched")
+
+    def vdi_revert(self, vdi: str, snapshot: str) -> Vdi:
+        disk, source = self.usable(vdi), self.usable(snapshot)
+        self.not_busy(vdi)
+        self.free(vdi)
+        self.free(snapshot)
+        with self.new_images() as made, disk_errors():
+            source = self._push_down(source, made)
+            node = self.images.nodes[source.node]
+            top = new_uuid()
+            self.images.make(top, node.virtual_size, node.parent)
+            made.append(top)
+            self.images.sync()
+            moved = replace(disk.with_members(cbt_enabled=False), node=top)
+            changes = self.tracking.unlink(vdi, keep_changes=False)
+            self.put(source, moved, changes=changes)
+        self.images.delete(disk.node)
+        return self.record(moved)
+
+    def _push_down(self, disk: Disk, made: list[str]) -> Disk:
+        """Give the disk with what it holds in a parent; commit the answer."""
+        node = self.images.nodes[disk.node]
+        if node.parent and node.empty:
+            return disk
+        top = new_uuid()
+        self.images.make(top, node.virtual_size, disk.node)
+        made.append(top)
+        return replace(disk, node=top)
+
+    def vdi_resize(self, vdi: str, virtual_size: int) -> Vdi:
+        disk = self.usable(vdi)
+        node = self.images.nodes[disk.node]
+        if node.format == "raw":
+            raise errors.unsupported(self.uuid)
+        if virtual_size < node.virtual_size:
+            raise errors.backend_failure(errors.VDI_SIZE, "shrinking not allowed")
+        size = valid_size(virtual_size)
+        if size == node.virtual_size:
+            return self.record(disk)
+        self.not_busy(vdi)
+        self.free(vdi)
+        qemu.resize(self.images.path(disk.node), node.format, size)
+        self.images.look_at(disk.node)
+        self.put(disk)
+        return self.record(disk)
+
+    def vdi_set(self, vdi: str, changes: Mapping[str, object]) -> Vdi:
+        foreign = set(changes) - CALLER_OWNED
+        if foreign:
+            raise ValueError(f"not the caller's to set: {sorted(foreign)}")
+        check_texts(changes.get("name_label", ""), changes.get("name_description", ""))
+        disk = self.disk(vdi).with_members(**changes)
+        if changes.get("persistent"):
+            disk = replace(disk, reset_base="")
+        self.put(disk)
+        return self.record(disk)
+
+    def vdi_enable_cbt(self, vdi: str) -> Vdi:
+        disk = self.usable(vdi)
+        if self.images.nodes[disk.node].format == "raw":
+            raise errors.backend_failure(errors.VDI_TYPE, "raw VDIs have no change log")
+        if disk.tracked:
+            return self.record(disk)
+        self.not_busy(vdi)
+        self.free(vdi)
+        self.tracking.stop(disk.node)
+        self.tracking.start(disk.node)
+        disk = disk.with_members(cbt_enabled=True)
+        self.put(disk, changes=self.tracking.link(vdi))
+        return self.record(disk)
+
+    def vdi_disable_cbt(self, vdi: str) -> Vdi:
+        disk = self.disk(vdi).with_members(cbt_enabled=False)
+        self.put(disk, changes=self.tracking.unlink(vdi, keep_changes=False))
+        if disk.node and not self.backends.is_running(vdi):
+            self.tracking.stop(disk.node)
+        return self.record(disk)
+
+    def vdi_data_destroy(self, vdi: str) -> Vdi:
+        disk = self.disk(vdi)
+        self.not_busy(vdi)
+        self.free(vdi)
+        node = self.images.nodes.get(disk.node)
+        size = node.virtual_size if node else 0
+        gone = replace(disk.with_members(type="cbt_metadata", virtual_size=size), node="")
+        self.put(gone)
+        self.images.delete(disk.node)
+        return self.record(gone)
+
+    def vdi_list_changed_blocks(self, vdi_from: str, vdi_to: str) -> str:
+        self.disk(vdi_from)
+        target = self.disk(vdi_to)
+        if self.backends.is_active(vdi_to):
+            text = "the VDI is in use: ask for a snapshot of it"
+            raise errors.backend_failure(errors.CBT_CHANGED_BLOCKS, text)
+        self.backends.stop_view(vdi_to)
+        return self.tracking.between(vdi_from, target)
+
+    def vdi_epoch_begin(self, vdi: str, persistent: bool) -> None:
+        if persistent:
+            return
+        disk = self.usable(vdi)
+        self.not_busy(vdi)
+        self.free(vdi)
+        base = disk.reset_base
+        if base not in self.chains().chain(disk.node)[1:]:
+            base = disk.node
+        with self.new_images() as made, disk_errors():
+            top = new_uuid()
+            self.images.make(top, self.images.nodes[base].virtual_size, base)
+            made.append(top)
+            self.images.sync()
+            self.put(replace(disk, node=top, reset_base=base))
+        if disk.node != base:
+            self.images.delete(disk.node)
+
+    def vdi_compose(self, parent: str, child: str) -> None:
+        """Put the end of ``child``'s chain on top of what ``parent`` holds now."""
+        above, below = self.usable(child), self.usable(parent)
+        for disk in (above, below):
+            self.not_busy(disk.uuid)
+            self.free(disk.uuid)
+        root = self.chains().chain(above.node)[-1]
+        if root in self.chains().chain(below.node):
+            raise errors.backend_failure(errors.VDI_CREATE, "a chain cannot be its own parent")
+        with self.new_images() as made, disk_errors():
+            fresh = self._push_down(below, made)
+            base = self.images.nodes[fresh.node].parent
+            self.images.sync()
+            self.put(fresh)
+        path = self.images.path(base)
+        qemu.set_backing(self.images.path(root), path.name, path.suffix[1:])
+        self.images.look_at(root)
+        self.put(above)
+
+    # -- locks between hosts
+
+    def holders(self, vdi: str) -> list[tuple[str, bool]]:
+        """Hosts that have a disk active, and whether for writing."""
+        found = []
+        for name in os.listdir(self.folder / "locks"):
+            held, host, mode = name.rsplit("+", 2)
+            if held == vdi:
+                found.append((host, mode == "rw"))
+        return found
+
+    def lock(self, vdi: str, *, writing: bool, sharable: bool) -> None:
+        """Take the disk for this host.  Errors: Activated_on_another_host."""
+        mine = self.folder / "locks" / f"{vdi}+{self.host}+{'rw' if writing else 'ro'}"
+        mine.touch()
+        for host, rw in self.holders(vdi):
+            if host != self.host and writing and rw and not sharable:
+                mine.unlink()
+                raise errors.activated_elsewhere(host)
+
+    def unlock(self, vdi: str) -> None:
+        """Let the disk go."""
+        for mode in ("rw", "ro"):
+            (self.folder / "locks" / f"{vdi}+{self.host}+{mode}").unlink(missing_ok=True)
+
+    def release_locks(self, host_uuid: str) -> None:
+        for name in os.listdir(self.folder / "locks"):
+            if name.rsplit("+", 2)[1] == host_uuid:
+                (self.folder / "locks" / name).unlink(missing_ok=True)

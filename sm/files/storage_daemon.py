@@ -1,0 +1,309 @@
+"""One ``qemu-storage-daemon`` for each disk in use: it has the images open.
+
+The daemon outlives the process that started it; its folder says how to reach
+it: ``qmp`` (control), ``nbd`` (the disk as an NBD export named by its uuid) and
+``disk`` (a file that shows the disk's content, when asked for).
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from sm import errors
+from sm.files import qemu
+from xapi_py.base.rpc.errors import RpcError
+
+START_TIMEOUT_S: Final = 20.0
+CALL_TIMEOUT_S: Final = 60.0
+EXIT_TIMEOUT_S: Final = 30.0
+MAX_SOCKET_PATH: Final = 107
+
+
+class StorageDaemon:
+    """The daemon of one disk, running or not."""
+
+    def __init__(self, folder: Path, disk: str) -> None:
+        self.folder = folder
+        self.disk = disk
+
+    @property
+    def nbd_path(self) -> Path:
+        """Socket of the NBD export."""
+        return self.folder / "nbd"
+
+    @property
+    def file_path(self) -> Path:
+        """Where ``show_file`` shows the content."""
+        return self.folder / "disk"
+
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._pid() > 0
+
+    def _pid(self) -> int:
+        """Its process, or 0; a process that is not ours does not count."""
+        try:
+            pid = int((self.folder / "pid").read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return 0
+        ours = self._mark().encode()
+        return pid if b"storage-daemon" in command[0] and ours in command else 0
+
+    def _mark(self) -> str:
+        """An argument that tells our daemon from another process with its number."""
+        return f"secret,id=folder,data={self.folder}"
+
+    def start(self, chain: Sequence[tuple[Path, str]], *, writable: bool, serve: bool) -> None:
+        """Open a disk's images, and serve them at ``nbd_path``, or else show them as a file.
+
+        ``chain``: paths and formats, the disk's own image first.  A disk that
+        is served can be shown as a file too, but for reading only.
+        Errors: those of ``sm.files.qemu.failure``.
+        """
+        if len(str(self.nbd_path)) > MAX_SOCKET_PATH:
+            text = f"the path of the socket {self.nbd_path} is too long"
+            raise errors.backend_failure(errors.GENERAL, text)
+        self.clear()
+        self.folder.mkdir(parents=True)
+        top = node_name(chain[0][0])
+        command = ["qemu-storage-daemon", "--pidfile", "pid", "--daemonize"]
+        command += ["--object", self._mark()]
+        command += ["--chardev", "socket,id=control,path=qmp,server=on,wait=off"]
+        command += ["--monitor", "chardev=control"]
+        backing: str | None = None
+        for image, form in reversed(chain):
+            node = _image_node(image, form, backing)
+            node["read-only"] = image is not chain[0][0] or not writable
+            command += ["--blockdev", json.dumps(node)]
+            backing = node_name(image)
+        writing = "on" if writable else "off"
+        if serve:
+            export = f"type=nbd,id=nbd,node-name={top},name={self.disk},writable={writing}"
+            command += ["--nbd-server", "addr.type=unix,addr.path=nbd", "--export", export]
+        else:
+            self.file_path.touch()
+            export = f"type=fuse,id=file,node-name={top},mountpoint={self.file_path}"
+            command += ["--export", f"{export},writable={writing}"]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                timeout=START_TIMEOUT_S,
+            )
+        except FileNotFoundError:
+            text = "qemu-storage-daemon is not installed"
+            raise errors.backend_failure(errors.GENERAL, text) from None
+        if done.returncode:
+            self.clear()
+            raise qemu.failure(done.stderr)
+
+    def show_file(self) -> Path:
+        """Show the disk's content as a file, for reading if it is served too; gives its path."""
+        if not self.shown():
+            self.file_path.touch()
+            self.command(
+                "block-export-add",
+                {
+                    "type": "fuse",
+                    "id": "file",
+                    "node-name": self.image(),
+                    "mountpoint": str(self.file_path),
+                    "writable": False,
+                },
+            )
+        return self.file_path
+
+    def shown(self) -> bool:
+        """Whether the content is shown as a file."""
+        return any(e["id"] == "file" for e in self.command("query-block-exports"))
+
+    def hide_file(self) -> None:
+        """Stop showing the file, with everything written to it on the medium."""
+        self.command("block-export-del", {"id": "file", "mode": "hard"})
+        end = time.monotonic() + EXIT_TIMEOUT_S
+        while self.shown() and time.monotonic() < end:
+            time.sleep(0.01)
+
+    def file_in_use(self) -> bool:
+        """Whether any process has the shown file open."""
+        try:
+            wanted = os.stat(self.file_path)
+        except OSError:
+            return False
+        for link in Path("/proc").glob("[0-9]*/fd/*"):
+            with contextlib.suppress(OSError):
+                found = os.stat(link)
+                if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                    return True
+        return False
+
+    def image(self) -> str:
+        """The node name of the image that takes the disk's writes now."""
+        return str(self.command("query-block-exports")[0]["node-name"])
+
+    def _nodes(self) -> list[Any]:
+        found: list[Any] = self.command("query-named-block-nodes", {"flat": True})
+        return found
+
+    def switch_to(self, overlay: Path) -> None:
+        """Let writes go to a new, empty overlay; what was open becomes its backing file."""
+        name = node_name(overlay)
+        top = self.image()
+        self.command("blockdev-add", _image_node(overlay, "qcow2", None))
+        try:
+            self.command("blockdev-snapshot", {"node": top, "overlay": name})
+        except RpcError:
+            self.command("blockdev-del", {"node-name": name})
+            raise
+
+    def start_commit(self, node: Path, into: Path) -> None:
+        """Begin to merge an open image into its backing file."""
+        arguments = {
+            "job-id": "merge",
+            "device": self.image(),
+            "top-node": node_name(node),
+            "base-node": node_name(into),
+            "backing-file": into.name,
+            "auto-dismiss": False,
+        }
+        if arguments["device"] == arguments["top-node"]:
+            del arguments["backing-file"]
+        self.command("block-commit", arguments)
+
+    def commit_state(self) -> tuple[str, float]:
+        """State of the merge, and how much is done, 0..1; "" when there is none.
+
+        States are QEMU's: "ready" waits for ``finish_commit``, "concluded" is over.
+        """
+        jobs = [j for j in self.command("query-jobs") if j["id"] == "merge"]
+        if not jobs:
+            return "", 1.0
+        (job,) = jobs
+        if job["status"] == "concluded" and job.get("error"):
+            self.command("job-dismiss", {"id": "merge"})
+            raise qemu.failure(job["error"])
+        total = max(1, job["total-progress"])
+        return str(job["status"]), min(1.0, job["current-progress"] / total)
+
+    def finish_commit(self) -> None:
+        """Let the disk use the parent, once the merge is ready or concluded."""
+        state, _ = self.commit_state()
+        if state == "ready":
+            self.command("job-complete", {"id": "merge"})
+        end = time.monotonic() + CALL_TIMEOUT_S
+        while state != "concluded":
+            if time.monotonic() > end:
+                raise errors.backend_failure(errors.EIO, "the merge does not end")
+            time.sleep(0.005)
+            state, _ = self.commit_state()
+        self.command("job-dismiss", {"id": "merge"})
+        self._drop_unused()
+
+    def cancel_commit(self) -> None:
+        """Give a merge up; the images stay as they are, the parent may hold more."""
+        state, _ = self.commit_state()
+        if not state:
+            return
+        if state != "concluded":
+            self.command("job-cancel", {"id": "merge"})
+        end = time.monotonic() + CALL_TIMEOUT_S
+        while time.monotonic() < end:
+            (state,) = [j["status"] for j in self.command("query-jobs") if j["id"] == "merge"]
+            if state == "concluded":
+                self.command("job-dismiss", {"id": "merge"})
+                return
+            time.sleep(0.005)
+
+    def _drop_unused(self) -> None:
+        """Close images that the disk no longer uses, so that they can be deleted."""
+        for node in self._nodes():
+            name = node["node-name"]
+            if not name.startswith("#"):
+                with contextlib.suppress(RpcError):  # those in use stay
+                    self.command("blockdev-del", {"node-name": name})
+
+    def stop(self) -> None:
+        """End it; everything written is on the medium when this returns."""
+        pid = self._pid()
+        if pid:
+            with contextlib.suppress(RpcError, OSError):
+                self.command("quit")
+            end = time.monotonic() + EXIT_TIMEOUT_S
+            while self._pid() == pid:
+                if time.monotonic() > end:
+                    os.kill(pid, signal.SIGKILL)
+                    break
+                time.sleep(0.005)
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove what a daemon that is gone left behind."""
+        if os.path.lexists(self.file_path):
+            with contextlib.suppress(OSError):
+                command = ["umount", "-l", str(self.file_path)]
+                subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def command(self, name: str, arguments: dict[str, object] | None = None) -> Any:
+        """Execute a QMP command and give its result.
+
+        Errors: those of ``sm.files.qemu.failure``; 46 when the daemon is gone.
+        """
+        folder = os.open(self.folder, os.O_PATH)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(CALL_TIMEOUT_S)
+                connection.connect(f"/proc/self/fd/{folder}/qmp")  # paths of sockets are short
+                with connection.makefile("rwb") as stream:
+                    stream.readline()
+                    _exchange(stream, {"execute": "qmp_capabilities"})
+                    message: dict[str, object] = {"execute": name}
+                    if arguments is not None:
+                        message["arguments"] = arguments
+                    return _exchange(stream, message)
+        except OSError as problem:
+            text = f"the disk's backend does not answer: {problem}"
+            raise errors.backend_failure(errors.VDI_UNAVAILABLE, text) from problem
+        finally:
+            os.close(folder)
+
+
+def _exchange(stream: Any, message: dict[str, object]) -> Any:
+    stream.write(json.dumps(message).encode() + b"\n")
+    stream.flush()
+    while True:
+        line = stream.readline()
+        if not line:
+            raise ConnectionError("it closed the connection")
+        answer = json.loads(line)
+        if "return" in answer:
+            return answer["return"]
+        if "error" in answer:
+            raise qemu.failure(answer["error"]["desc"])
+
+
+def node_name(image: Path) -> str:
+    """QEMU's name for an image: at most 31 letters, the first of them a letter."""
+    return "n" + image.stem.replace("-", "")[:30]
+
+
+def _image_node(image: Path, form: str, backing: str | None) -> dict[str, object]:
+    node: dict[str, object] = {
+        "driver": form,
+        "node-name": node_name(image),
+        "discard": "unmap",
+        "file": {"driver": "file", "filename": str(image), "discard": "unmap"},
+    }
+    return node | ({"backing": backing} if form == "qcow2" else {})
