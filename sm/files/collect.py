@@ -13,7 +13,8 @@ from typing import Final
 
 from sm.files import qemu
 from sm.files.chains import Merge, Plan, Skipped
-from sm.files.sr import FileSr, disk_errors
+from sm.files.sr import FileSr
+from sm.files.state import disk_errors
 from xapi_py.base.names import new_uuid
 
 SHRINK_BYTES: Final = 20 * 1024**2

@@ -6,7 +6,8 @@ from dataclasses import replace
 from sm import errors
 from sm.contract import Backend, Content, Vdi
 from sm.files import qemu
-from sm.files.sr import FileSr, disk_errors
+from sm.files.sr import FileSr
+from sm.files.state import disk_errors
 from xapi_py.base.names import new_uuid
 
 

@@ -16,7 +16,8 @@ from sm import errors, probe_xml
 from sm.files import mounts
 from sm.files.library import Library
 from sm.files.mounts import System
-from sm.files.sr import FileSr, disk_errors, make_sr
+from sm.files.sr import FileSr
+from sm.files.state import disk_errors, make_sr
 from xapi_py.base.rpc.errors import RpcError
 
 Config = Mapping[str, str]

@@ -12,7 +12,7 @@ from typing import Final
 from sm import errors
 from sm.contract import Backend, SrStat, Vdi, VdiSpec
 from sm.files.disks import CALLER_OWNED
-from sm.files.sr import disk_errors
+from sm.files.state import disk_errors
 
 IMAGE_SUFFIXES: Final = (".iso", ".img")
 SECTOR: Final = 512
