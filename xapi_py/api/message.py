@@ -1,7 +1,11 @@
 """Messages of class message: the alerts that clients show and dismiss."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from xapi_py.api.call import Call
-from xapi_py.api.implicit import rows_where
+from xapi_py.api.implicit import listing_where
+from xapi_py.api.listing import Listing, encode_listing
 from xapi_py.api.registry import message
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.errors import ApiError
@@ -91,8 +95,8 @@ def get_by_uuid(call: Call, uuid: str) -> Ref:
     return call.db.by_uuid("message", uuid)
 
 
-@message("message.get")
-def get(call: Call, cls: str, obj_uuid: str, since: int) -> dict[Ref, Row]:
+@message("message.get", encoder=encode_listing)
+def get(call: Call, cls: str, obj_uuid: str, since: int) -> Listing:
     """Give the alerts about one object since a moment.
 
     Errors: UUID_INVALID without parameters.  Source: facts/traces, misc-012.
@@ -101,31 +105,36 @@ def get(call: Call, cls: str, obj_uuid: str, since: int) -> dict[Ref, Row]:
         _check_object(call, cls, obj_uuid)
     except ApiError as problem:
         raise ApiError(problem.code) from problem
-    return {
-        row.ref: row
-        for row in reversed(call.db.rows("message"))
-        if row.obj_uuid == obj_uuid and row.cls == cls and row.timestamp >= since
-    }
+
+    def wanted(row: Row) -> bool:
+        about = row.obj_uuid == obj_uuid and row.cls == cls
+        return bool(about and row.timestamp >= since)
+
+    return _newest_first(call, wanted)
 
 
-@message("message.get_since")
-def get_since(call: Call, since: int) -> dict[Ref, Row]:
+@message("message.get_since", encoder=encode_listing)
+def get_since(call: Call, since: int) -> Listing:
     """Give the alerts since a moment."""
-    rows = reversed(call.db.rows("message"))
-    return {row.ref: row for row in rows if row.timestamp >= since}
+    return _newest_first(call, lambda row: bool(row.timestamp >= since))
 
 
-@message("message.get_all_records")
-def get_all_records(call: Call) -> dict[Ref, Row]:
+@message("message.get_all_records", encoder=encode_listing)
+def get_all_records(call: Call) -> Listing:
     """Give all alerts."""
-    return {row.ref: row for row in reversed(call.db.rows("message"))}
+    return _newest_first(call)
 
 
-@message("message.get_all_records_where")
-def get_all_records_where(call: Call, expr: str) -> dict[Ref, Row]:
+@message("message.get_all_records_where", encoder=encode_listing)
+def get_all_records_where(call: Call, expr: str) -> Listing:
     """Give the alerts an expression matches."""
-    rows = rows_where(call.db, call.model.classes["message"], expr)
-    return {row.ref: row for row in reversed(rows)}
+    found = listing_where(call.db, call.model.classes["message"], expr)
+    return replace(found, rows=tuple(reversed(found.rows)))
+
+
+def _newest_first(call: Call, test: Callable[[Row], bool] | None = None) -> Listing:
+    """Give alerts, to be tested while they are encoded: there may be thousands."""
+    return Listing(call.db, "message", tuple(reversed(call.db.rows("message"))), test)
 
 
 def _check_object(call: Call, cls: str, uuid: str) -> None:

@@ -107,9 +107,26 @@ def _events_of(
         yield b"".join(dialect.struct([("id", text(str(generation))), *same, ("ref", text(ref))]))
 
 
-def encode_old_events(dialect: Dialect, model: Model, events: list[OldEvent]) -> list[bytes]:
+def encode_old_events(
+    dialect: Dialect, model: Model, events: list[OldEvent]
+) -> list[bytes] | Steps[list[bytes]]:
     """Encode the answer of ``event.next``."""
+    if len(events) > AT_ONCE:
+        return _encode_old_events(dialect, model, events)
     return dialect.array([_old_event(dialect, model, e) for e in events])
+
+
+def _encode_old_events(
+    dialect: Dialect, model: Model, events: list[OldEvent]
+) -> Steps[list[bytes]]:
+    (opening, closing), separator = dialect.array_ends, dialect.separator
+    chunks = [opening]
+    for first in range(0, len(events), AT_ONCE):
+        some = [_old_event(dialect, model, e) for e in events[first : first + AT_ONCE]]
+        chunks += (separator.join(some), separator)
+        yield
+    chunks[-1] = closing
+    return chunks
 
 
 def _old_event(dialect: Dialect, model: Model, event: OldEvent) -> bytes:

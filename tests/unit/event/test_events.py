@@ -8,12 +8,15 @@ from twisted.internet.task import Clock
 
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
+from xapi_py.base.slices import Slices
 from xapi_py.datamodel.profiles import load_model
 from xapi_py.db.database import Database
 from xapi_py.db.engines.memory import MemoryEngine
+from xapi_py.event.encode import _old_event, encode_old_events
 from xapi_py.event.events import Batch, Events
 from xapi_py.event.subscription import format_token, parse_token
 from xapi_py.session.sessions import Session, Sessions
+from xapi_py.wire.xmlrpc import XMLRPC
 
 NEWEST = load_model("newest")
 
@@ -224,3 +227,16 @@ def test_old_style_del_comes_for_objects_made_while_nobody_listened(world: World
     world.destroy(later)
     got: Any = Deferred.fromCoroutine(old.next(session)).result
     assert [(e.operation, e.ref) for e in got] == [("del", later)]
+
+
+def test_many_old_style_events_are_the_same_in_steps(world: World) -> None:
+    old = world.events.old
+    old.register(world.session, ("network",))
+    for number in range(100):
+        world.network(f"n{number}")
+    events: Any = Deferred.fromCoroutine(old.next(world.session)).result
+    made = Slices(world.clock, lambda: 0.0).run(encode_old_events(XMLRPC, NEWEST, events))  # type: ignore[arg-type]
+    few = encode_old_events(XMLRPC, NEWEST, events[:2])
+    whole = b"".join(made)  # type: ignore[arg-type]
+    assert whole == b"".join(XMLRPC.array([_old_event(XMLRPC, NEWEST, e) for e in events]))
+    assert isinstance(few, list)
