@@ -29,8 +29,12 @@ class VmQueues:
             await mine
         try:
             yield
-        finally:
+        except GeneratorExit:  # collected, not ended: the daemon goes, nobody is to go on
+            raise
+        except BaseException:
             self._next(vm)
+            raise
+        self._next(vm)
 
     def _next(self, vm: str) -> None:
         queue = self._waiting[vm]
