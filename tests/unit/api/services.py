@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 
-from sm import simulator_setup as sm_setup
+from sm import setup as sm_setup
 from sm.config import ArrayConfig, DiskConfig, SmConfig, StorageConfig
 from tests.unit.api.server import Refused, Server
 from tests.unit.api.vm.pool import InProcess
