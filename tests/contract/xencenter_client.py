@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
 
+NULL = "OpaqueRef:NULL"
 DATE = re.compile(r"^\d{8}T\d\d:\d\d:\d\dZ$")
 SCHANNEL_2017 = (
     "ECDHE-RSA-AES256-GCM-SHA384",
