@@ -40,6 +40,7 @@ from xapi_py.session.audit import AuditLog
 from xapi_py.session.login import Login
 from xapi_py.session.sessions import Sessions
 from xapi_py.start import background, first_boot, local_records
+from xapi_py.start.identity import forbidden_features
 from xapi_py.start.local_records import HostIdentity
 from xapi_py.start.start import host_facts, kept_identity
 from xapi_py.task.tasks import Tasks
@@ -115,6 +116,7 @@ async def start(options: Options, reactor: Any) -> Toolstack:
         address=options.address,
         https_port=options.https,
         has_local_storage=not options.bare,
+        forbidden_features=forbidden_features(described.xapi, options.profile),
     )
     facts = await host_facts(xenops, reactor)
     localhost = local_records.refresh(db, model, me, facts, int(reactor.seconds()))

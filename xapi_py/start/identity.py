@@ -7,7 +7,8 @@ Sources: facts/defaults.yaml, briefs POOL 1.3 and XENCENTER 2.2.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from xapi_py.datamodel.license import daemon_features, license_params
+from xapi_py.base.config import ConfigError
+from xapi_py.datamodel.license import daemon_features, features, license_params
 from xapi_py.datamodel.model import Model
 
 
@@ -108,14 +109,28 @@ def cpu_info(facts: HostFacts, profile: str) -> dict[str, str]:
     return info
 
 
-def host_license_params(profile: str, product_version: str) -> dict[str, str]:
-    """Give host.license_params: every feature granted, no end.
+def forbidden_features(section: Mapping[str, object], profile: str) -> frozenset[str]:
+    """Read which features a simulated licence leaves out: ``forbidden_features`` of ``xapi``.
+
+    Errors: ConfigError for what is no list of feature keys.
+    """
+    listed = section.get("forbidden_features", [])
+    known = {feature.key for feature in (*features(profile), *daemon_features())}
+    if not isinstance(listed, list) or not known.issuperset(listed):
+        raise ConfigError(f"xapi: forbidden_features: {listed!r} is no list of feature keys")
+    return frozenset(listed)
+
+
+def host_license_params(
+    profile: str, product_version: str, forbidden: frozenset[str] = frozenset()
+) -> dict[str, str]:
+    """Give host.license_params: every feature granted but those forbidden, no end.
 
     XenCenter requires ``expiry`` in exactly this form.  Source: XENCENTER 2.2 C4.
     """
     return {
-        **license_params(profile),
-        **{f.key: f.value(allowed=True) for f in daemon_features()},
+        **license_params(profile, forbidden),
+        **{f.key: f.value(allowed=f.key not in forbidden) for f in daemon_features()},
         "expiry": LICENCE_EXPIRY,
         "sku_type": "xapi-py",
         "sku_marketing_name": "xapi-py",

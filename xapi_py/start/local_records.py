@@ -26,6 +26,7 @@ class HostIdentity:
     https_port: int = 443
     network_backend: str = "bridge"
     has_local_storage: bool = True
+    forbidden_features: frozenset[str] = frozenset()
 
 
 def refresh(db: Database, model: Model, me: HostIdentity, facts: HostFacts, started: int) -> Ref:
@@ -64,7 +65,9 @@ def _host(
         "cpu_info": identity.cpu_info(facts, model.profile),
         "chipset_info": dict(facts.chipset),
         "bios_strings": dict(facts.bios),
-        "license_params": identity.host_license_params(model.profile, versions["product_version"]),
+        "license_params": identity.host_license_params(
+            model.profile, versions["product_version"], me.forbidden_features
+        ),
         "virtual_hardware_platform_versions": (0, 1, 2),
     }
     host = _existing(db, "host", me.uuid)
