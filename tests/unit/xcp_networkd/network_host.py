@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from xapi_py.base.rpc.errors import RpcError
 from xapi_py.base.rpc.server import CallContext
 from xapi_py.base.simulator_config import NicConfig, SimulatorConfig
-from xcp_networkd import setup
+from xcp_networkd import simulator_setup
 from xcp_networkd.config import HostNetwork, NetworkConfig
 
 
@@ -29,7 +29,7 @@ class NetworkHost:
 
     def restart(self) -> None:
         """Start over as a new process would."""
-        build = setup.build(self.host, self.state, self.clock)
+        build = simulator_setup.build(self.host, self.state, self.clock)
         self.methods: Mapping[str, Any] = done(Deferred.fromCoroutine(build))
 
     def answer(self, method: str, /, **params: object) -> Any:
