@@ -110,10 +110,17 @@ class Chains:
         """Decide what to delete and merge; the deepest merges first."""
         merges, skipped = [], []
         by_node = {use.node: disk for disk, use in self.uses.items()}
+        garbage = self.garbage(keep)
         for name, node in self.nodes.items():
-            if not node.parent or node.parent not in self.nodes or node.parent in by_node:
+            if (
+                name in garbage
+                or not node.parent
+                or node.parent not in self.nodes
+                or node.parent in by_node
+            ):
                 continue
-            if self.children[node.parent] != [name] or node.parent in keep or name in keep:
+            siblings = [c for c in self.children[node.parent] if c not in garbage]
+            if siblings != [name] or node.parent in keep or name in keep:
                 continue
             disk = by_node.get(name, "")
             found = self._merge(name, node, disk, free_bytes)
@@ -122,13 +129,11 @@ class Chains:
             else:
                 skipped.append(Skipped(disk or name, found))
         merges.sort(key=lambda m: (-len(self.chain(m.node)), m.node))
-        return Plan(self.garbage(keep), tuple(merges), tuple(skipped))
+        return Plan(garbage, tuple(merges), tuple(skipped))
 
     def _merge(self, name: str, node: Node, disk: str, free_bytes: int) -> Merge | str:
         """Give the merge of a node with its parent, or the reason against it."""
         above = self.disks_above(name)
-        if not above and not self.children.get(name):
-            return "it is about to be deleted"
         active = [d for d in above if self.uses[d].active]
         for other in above:
             if self.uses[other].busy:

@@ -135,6 +135,7 @@ class ContentOf:
         sr.backends.stop(vdi)
         with disk_errors():
             sr.unlock(vdi)
-        if sr.find(vdi) is not None:
-            sr.usable(vdi)
+        disk = sr.find(vdi)
+        if disk is not None:
+            sr.images.look_at(disk.node)
             sr.notify("vdi", sr.uuid, vdi)

@@ -187,7 +187,7 @@ class SrState:
         for disk in self.disks():
             active = self.backends.is_active(disk.uuid)
             busy = self.busy.get(disk.uuid, "")
-            if not busy and self.backends.is_running(disk.uuid):
+            if not busy and not active and self.backends.is_running(disk.uuid):
                 busy = "its content is being read or written as a file"
             if not busy and disk.reset_base:
                 busy = "it is reset when its VM starts"
@@ -216,12 +216,12 @@ class SrState:
 
     @contextmanager
     def new_images(self) -> Iterator[list[str]]:
-        """Delete the images in the list when the block fails."""
+        """Delete the images in the list when the block fails, but for those a disk has now."""
         made: list[str] = []
         try:
             yield made
-        except BaseException:
-            for name in made:
+        except Exception:
+            for name in set(made).intersection(self.chains().garbage()):
                 self.images.delete(name)
             raise
         self.hook("made")

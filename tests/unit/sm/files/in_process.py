@@ -74,14 +74,15 @@ class InProcessChildren:
     def __init__(self, system: System | None = None) -> None:
         self.system = system or System()
         self.commands: list[Sequence[str]] = []
-        self.break_tool: Callable[[Sequence[str]], None] = lambda _: None
+        self.tool_fails = ""
 
     def worker(self, hello: Mapping[str, object]) -> InProcessWorker:
         return InProcessWorker(hello, self.system)
 
     def tool(self, command: Sequence[str], idle_s: float) -> DoneTool:
         self.commands.append(command)
-        self.break_tool(command)
+        if self.tool_fails:
+            return DoneTool(qemu.failure(self.tool_fails))
         done = subprocess.run(command, capture_output=True, text=True)
         return DoneTool(qemu.failure(done.stderr) if done.returncode else None)
 
