@@ -35,7 +35,8 @@ class SmConfig:
     ``plugins`` limits the SR types offered (all of the profile when empty);
     ``latencies_s`` maps a method name, or ``*``, to seconds added to each call;
     ``gc_delay_s`` is how long after a delete unused parents are collected;
-    ``real`` are SR types kept on real files and servers beside the simulated ones.
+    ``real`` are SR types kept on real files and servers beside the simulated ones,
+    ``driver_timeout_s`` how long one call of these may take.
     """
 
     profile: Literal["7.1", "newest"] = "7.1"
@@ -46,6 +47,7 @@ class SmConfig:
     faults: tuple[FaultConfig, ...] = ()
     gc_delay_s: float = 1.0
     real: tuple[str, ...] = ()
+    driver_timeout_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

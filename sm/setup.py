@@ -53,7 +53,12 @@ def real_drivers(
     if unknown:
         raise ConfigError(f"sm: real: {unknown[0]!r} is none of {sorted(KINDS)}")
     shared = Settings(
-        state.absolute() / "run", settings.host_uuid, children, notify, crash=faults.take_crash
+        state.absolute() / "run",
+        settings.host_uuid,
+        children,
+        notify,
+        call_s=settings.driver_timeout_s,
+        crash=faults.take_crash,
     )
     known = every_plugin(frozenset(settings.real))
     return {name: FileDriver(plugin, shared) for name, plugin in known.items()}

@@ -44,7 +44,7 @@ class ContentOf:
         """What to copy: the image itself if the taker can read it, else a raw file."""
         sr = self._sr
         disk = sr.usable(vdi)
-        chain = sr.chains().chain(disk.node)
+        chain = sr.images.chain(disk.node)
         total = sum(sr.images.nodes[name].used_bytes for name in chain)
         data = min(total, sr.images.nodes[disk.node].virtual_size)
         if image:

@@ -131,13 +131,17 @@ class Images:
             (self.folder / f"{name}{suffix}").unlink(missing_ok=True)
         self._forget(name)
 
-    def chain_files(self, name: str) -> list[tuple[Path, str]]:
-        """Paths and formats of an image and all below it; the last is missing if it is broken."""
-        found: list[tuple[Path, str]] = []
-        while name:
-            node = self.nodes.get(name)
-            if node is None:
-                return []
-            found.append((self.path(name), node.format))
-            name = node.parent
+    def chain(self, name: str) -> list[str]:
+        """An image and all below it; ends at a missing parent or a loop."""
+        found: list[str] = []
+        while name in self.nodes and name not in found:
+            found.append(name)
+            name = self.nodes[name].parent
         return found
+
+    def chain_files(self, name: str) -> list[tuple[Path, str]]:
+        """Paths and formats of an image and all below it; nothing when one is missing."""
+        names = self.chain(name)
+        if not names or self.nodes[names[-1]].parent:
+            return []
+        return [(self.path(n), self.nodes[n].format) for n in names]

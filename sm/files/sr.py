@@ -59,7 +59,7 @@ class FileSr(SrState):
             self.images.look()
         disks = self.disks()
         leaves = {disk.node for disk in disks}
-        needed = {n for d in disks for n in self.chains().chain(d.node)}
+        needed = {name for disk in disks for name in self.images.chain(disk.node)}
         hidden = [
             hidden_vdi(name, node)
             for name, node in self.images.nodes.items()
@@ -150,7 +150,7 @@ class FileSr(SrState):
         check_texts(spec.name_label, spec.name_description)
         disk = self.usable(vdi)
         self.not_busy(vdi)
-        if len(self.chains().chain(disk.node)) > MAX_CHAIN:
+        if len(self.images.chain(disk.node)) > MAX_CHAIN:
             raise errors.backend_failure(errors.CHAIN_TOO_LONG)
         copy = new_disk(spec.uuid or new_uuid(), new_uuid(), spec)
         inherited = {n: disk.members[n] for n in ("type", "content_id") if n in disk.members}
@@ -298,7 +298,7 @@ class FileSr(SrState):
         self.not_busy(vdi)
         self.free(vdi)
         base = disk.reset_base
-        if base not in self.chains().chain(disk.node)[1:]:
+        if base not in self.images.chain(disk.node)[1:]:
             base = disk.node
         with self.new_images() as made, disk_errors():
             top = new_uuid()
@@ -315,8 +315,8 @@ class FileSr(SrState):
         for disk in (above, below):
             self.not_busy(disk.uuid)
             self.free(disk.uuid)
-        root = self.chains().chain(above.node)[-1]
-        if root in self.chains().chain(below.node):
+        root = self.images.chain(above.node)[-1]
+        if root in self.images.chain(below.node):
             raise errors.backend_failure(errors.VDI_CREATE, "a chain cannot be its own parent")
         with self.new_images() as made, disk_errors():
             fresh = self._push_down(below, made)

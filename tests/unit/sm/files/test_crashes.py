@@ -1,6 +1,6 @@
 """Random operations with kills at every step, compared with a model of what disks hold.
 
-XAPI_STORE_ROUNDS multiplies the number of operations (default 1, about ten seconds).
+XAPI_STORE_ROUNDS multiplies the number of operations (default 2, about ten seconds).
 """
 
 import os
@@ -16,7 +16,7 @@ from tests.unit.sm.files.file_host import MIB, FileHost, needs_qemu, wait
 from xapi_py.base.rpc.errors import RpcError
 
 pytestmark = needs_qemu
-ROUNDS = int(os.environ.get("XAPI_STORE_ROUNDS", "1"))
+ROUNDS = int(os.environ.get("XAPI_STORE_ROUNDS", "2"))
 SIZE = 4 * MIB
 PIECE = 64 * 1024
 STEPS = (
@@ -171,7 +171,6 @@ def test_disks_hold_what_the_model_holds(host: FileHost, seed: int) -> None:
         for _ in range(50):
             trial.step()
         trial.compare()
-        print("crashes", trial.crashes)
         for vdi in sorted(trial.model.active):
             trial.deactivate(vdi)
         wait(host.sr.collect_garbage())
