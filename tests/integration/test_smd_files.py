@@ -162,8 +162,8 @@ def test_driver_that_hangs_blocks_no_other_sr(smd: DaemonProcess, sr: str, tmp_p
     assert time.monotonic() - begin < 2
     assert b"SR_BACKEND_FAILURE_47" in waiting.recv(4096)
     waiting.close()
-    assert not os.path.exists(f"/proc/{stuck}")
     assert [v["uuid"] for v in smd.call("SR.scan", sr=sr)["vdis"]] == [vdi]
+    assert stuck not in children_of(smd.process.pid)
 
 
 def children_of(pid: int) -> list[int]:
