@@ -16,9 +16,17 @@ from hypothesis import settings
 from tests.integration.running_pool import RunningPool, running
 
 settings.register_profile("shared machine", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=25)
 settings.load_profile("shared machine")  # time is no test's business
 
 MakePool = Callable[..., RunningPool]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Several processes: long files first, so that none is left over for one process at the end."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda i: (i.path not in slow, not i.get_closest_marker("integration")))
 
 
 def pytest_collection_finish() -> None:

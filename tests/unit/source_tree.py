@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("ocaml_compat", "xapi_py", "xenops", "sm", "xcp_networkd", "xe")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Module:
     """One source file; ``name`` is dotted, a package's is that of its folder."""
 
@@ -54,9 +54,10 @@ def modules() -> tuple[Module, ...]:
     return tuple(found)
 
 
-def imports(module: Module) -> list[Import]:
+@cache
+def imports(module: Module) -> tuple[Import, ...]:
     """All imports of a module, names of ``from`` imports included as dotted targets."""
-    return list(_imports(module.tree, lazy=False, typing=False))
+    return tuple(_imports(module.tree, lazy=False, typing=False))
 
 
 def _imports(node: ast.AST, lazy: bool, typing: bool) -> Iterator[Import]:
