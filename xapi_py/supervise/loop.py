@@ -53,7 +53,8 @@ class Loop:
             try:
                 while not finished():
                     for key, _ in self._selector.select(self._patience()):
-                        key.data()
+                        if self._selector.get_map().get(key.fileobj) == key:
+                            key.data()  # an earlier one of these calls may have forgotten it
                     self._fire()
             finally:
                 self.forget(pipe.fileno())

@@ -38,3 +38,23 @@ def test_a_forgotten_descriptor_calls_no_more():
     os.close(reading)
     os.close(writing)
     assert calls == ["once", "end"]
+
+
+def test_a_descriptor_forgotten_in_the_same_turn_calls_no_more():
+    loop, ends, called = Loop(), [os.pipe(), os.pipe()], []
+
+    def first_come(mine: int, other: int) -> None:
+        called.append(mine)
+        loop.forget(other)
+        loop.forget(mine)
+
+    (a, _), (b, _) = ends
+    loop.watch(a, lambda: first_come(a, b))
+    loop.watch(b, lambda: first_come(b, a))
+    for _, write in ends:
+        os.write(write, b"x")
+    loop.run(lambda: bool(called), lambda number: None)
+    for pair in ends:
+        for end in pair:
+            os.close(end)
+    assert len(called) == 1
