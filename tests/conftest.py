@@ -22,13 +22,6 @@ settings.load_profile("shared machine")  # time is no test's business
 MakePool = Callable[..., RunningPool]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Several processes: long files first, so that none is left over for one process at the end."""
-    if hasattr(config, "workerinput"):
-        slow = {item.path for item in items if item.get_closest_marker("slow")}
-        items.sort(key=lambda i: (i.path not in slow, not i.get_closest_marker("integration")))
-
-
 def pytest_collection_finish() -> None:
     """Keep the collector from walking the imported modules and the model: half of all time."""
     gc.collect()
