@@ -49,7 +49,7 @@ def _copy(connection: Any, still_busy: Callable[[], None]) -> None:
     keyboard = sys.stdin.fileno()
     saved = termios.tcgetattr(keyboard) if os.isatty(keyboard) else None
     if saved is not None:
-        tty.setraw(keyboard)
+        tty.setraw(keyboard, termios.TCSADRAIN)  # keys typed early are kept
     try:
         _pump(connection, keyboard, still_busy)
     finally:

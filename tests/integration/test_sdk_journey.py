@@ -87,6 +87,7 @@ def test_the_life_of_a_vm_from_a_template(me: User, watcher: Watcher):
 
 def test_the_watcher_knows_all_objects_as_the_server_has_them(me: User, watcher: Watcher):
     vm = me("VM.clone", me.one("VM", "Other install media"), "mirrored")
+    watcher.until("the VM is known", lambda: vm in watcher.records.get("vm", {}))
     destroy_vm(me, vm)
     watcher.until_gone("VM", vm)
     for cls in ("VM", "host", "network", "SR", "VDI", "PIF", "PBD", "SM", "console", "pool"):
