@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
+from xapi_py.base.disk_names import FLOPPY, IDE, XEN, linux_name, parse_device
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.db.view import View
-from xapi_py.plan.names import FLOPPY, IDE, XEN, linux_name, parse_device
 from xapi_py.plan.operations.vm import is_hvm
 
 MAX_VBD = 255

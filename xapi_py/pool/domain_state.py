@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xapi_py.base.disk_names import linux_name, parse_device
 from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.db.database import Database
 from xapi_py.db.row import Row
 from xapi_py.db.transaction import Transaction
 from xapi_py.plan import boot, guest_metrics
-from xapi_py.plan.names import linux_name, parse_device
 from xapi_py.plan.operations.vm import is_hvm
 from xapi_py.plan.shutdown import HALTED_FIELDS
 from xapi_py.pool.storage_records import find_uuid

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xapi_py.plan import names
-from xapi_py.plan.names import DiskPosition
+from xapi_py.base import disk_names as names
+from xapi_py.base.disk_names import DiskPosition
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,30 @@ def test_low_numbers_are_ide_for_hvm_only() -> None:
     assert names.parse_device("3", True) == DiskPosition("hd", 3)
     assert names.parse_device("3", False) == DiskPosition("xvd", 3)
     assert names.parse_device("4", True) == DiskPosition("xvd", 4)
+
+
+def test_every_disk_of_every_bus_has_an_id_of_its_own() -> None:
+    """All that a userdevice can name: 0..254 on both buses, and what XenStore can hold."""
+    positions = [DiskPosition("xvd", n, p) for n in range(300) for p in range(16)]
+    positions += [DiskPosition("hd", n, p) for n in range(20) for p in range(64)]
+    positions += [DiskPosition("sd", n, p) for n in range(16) for p in range(16)]
+    positions += [DiskPosition("fd", n) for n in range(2)]
+    ids = [names.device_id(position) for position in positions]
+    assert len(set(ids)) == len(ids)
+    assert [names.from_device_id(number) for number in ids] == positions
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        DiskPosition("hd", 20),
+        DiskPosition("sd", 16),
+        DiskPosition("fd", 2),
+        DiskPosition("xvd", 1 << 20),
+        DiskPosition("xvd", 0, 256),
+        DiskPosition("hd", 0, 64),
+    ],
+)
+def test_what_no_id_can_hold_is_refused(position: DiskPosition) -> None:
+    with pytest.raises(ValueError, match="no device id"):
+        names.device_id(position)
