@@ -16,6 +16,7 @@ from xcp_networkd.contract import (
     PortConfig,
     PortKind,
     VifLock,
+    VifPort,
 )
 
 NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,15}")
@@ -240,6 +241,36 @@ def lock(name: str, mac_text: str, mode: str, ipv4: Sequence[str], ipv6: Sequenc
         tuple(_ip(name, a, 4) for a in ipv4),
         tuple(_ip(name, a, 6) for a in ipv6),
     )
+
+
+def vif(
+    name: str,
+    mac: str = "",
+    mode: str = "unlocked",
+    ipv4_allowed: Sequence[str] = (),
+    ipv6_allowed: Sequence[str] = (),
+    mtu: int = 0,
+    external_ids: Mapping[str, str] | None = None,
+) -> VifPort:
+    """Read a virtual machine's device; Bad_network_config names the mistake."""
+    if not NAME.fullmatch(name):
+        raise errors.bad_config(f"{name}: not a device name")
+    if not isinstance(mtu, int) or (mtu and not 68 <= mtu <= 65535):
+        raise errors.bad_config(f"{name}: mtu {mtu!r}")
+    rules = lock(name, mac, mode, ipv4_allowed, ipv6_allowed)
+    return VifPort(name, rules, mtu, dict(_pairs(external_ids or {})))
+
+
+def vif_to_wire(port: VifPort) -> dict[str, Any]:
+    """Give what ``vif`` takes besides the name."""
+    return {
+        "mac": port.lock.mac,
+        "mode": port.lock.mode,
+        "ipv4_allowed": list(port.lock.ipv4_allowed),
+        "ipv6_allowed": list(port.lock.ipv6_allowed),
+        "mtu": port.mtu,
+        "external_ids": dict(port.external_ids),
+    }
 
 
 def _pairs(data: Any) -> tuple[tuple[str, str], ...]:

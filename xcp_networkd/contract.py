@@ -149,6 +149,20 @@ class VifLock:
 
 
 @dataclass(frozen=True, slots=True)
+class VifPort:
+    """A virtual machine's device for a bridge.
+
+    ``mtu`` 0 leaves the device as it is.  ``external_ids`` are noted on the switch's
+    interface for its controller (Open vSwitch).
+    """
+
+    name: str
+    lock: VifLock
+    mtu: int = 0
+    external_ids: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Link:
     """A device that is there now.
 
@@ -225,3 +239,13 @@ class Backend(Protocol):
 
     async def lock_vif(self, name: str, lock: VifLock) -> None:
         """Enforce what a virtual machine's device may send, from its next frame on."""
+
+    async def attach_vif(self, bridge: str, vif: VifPort) -> None:
+        """Put a virtual machine's device into a bridge, out of any other, and bring it up.
+
+        No frame passes before its rules are in force, and they stay in force when the
+        bridge is made anew under it.
+        """
+
+    async def detach_vif(self, name: str) -> None:
+        """Take a device out of its bridge and forget its rules; it may be gone already."""

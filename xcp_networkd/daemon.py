@@ -135,7 +135,8 @@ class InterfaceMethods:
         ipv6_allowed: Sequence[str] = (),
     ) -> object:
         """Enforce what a virtual machine's device may send."""
-        await self.backend.lock_vif(name, codec.lock(name, mac, mode, ipv4_allowed, ipv6_allowed))
+        lock = codec.lock(name, mac, mode, ipv4_allowed, ipv6_allowed)
+        await self.desired.between_changes(lambda: self.backend.lock_vif(name, lock))
         return None
 
     async def make_config(
@@ -305,6 +306,25 @@ def _with_port(
 
 
 @dataclass(slots=True)
+class VifMethods:
+    """``Vif.*``: devices of virtual machines, which the kept state knows nothing of."""
+
+    backend: Backend
+    desired: DesiredNetwork
+
+    async def attach(self, bridge: str, name: str, **vif: Any) -> object:
+        """Put a device into a bridge, out of any other, with its rules in force."""
+        port = codec.vif(name, **vif)
+        await self.desired.between_changes(lambda: self.backend.attach_vif(bridge, port))
+        return None
+
+    async def detach(self, name: str) -> object:
+        """Take a device out of its bridge, if it is in one, and forget its rules."""
+        await self.desired.between_changes(lambda: self.backend.detach_vif(name))
+        return None
+
+
+@dataclass(slots=True)
 class NetworkMethods:
     """``Network.*`` and the calls on the whole state."""
 
@@ -408,6 +428,7 @@ _CALLS = {
         "get_all get_kind get_all_ports get_all_bonds get_interfaces get_physical_interfaces "
         "create destroy set_persistent add_port remove_port make_config"
     ),
+    "Vif": "attach detach",
     "Network": (
         "apply change get stats set_gateway_interface set_dns_interface "
         "clear_state sync_state reset_state"
@@ -420,6 +441,7 @@ def calls(backend: Backend, desired: DesiredNetwork, positions: NicPositions) ->
     owners = {
         "Interface": InterfaceMethods(backend, desired, positions),
         "Bridge": BridgeMethods(backend, desired),
+        "Vif": VifMethods(backend, desired),
         "Network": NetworkMethods(backend, desired),
     }
     return {

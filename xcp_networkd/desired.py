@@ -1,7 +1,7 @@
 """The desired state of the host's network: kept in a file, brought about by steps."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -76,6 +76,14 @@ class DesiredNetwork:
         self.state = plan.with_vifs(found, target)
         self._save()
         self._mark.unlink(missing_ok=True)
+
+    async def between_changes(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something that no change may see half done."""
+        await self._lock.acquire()
+        try:
+            await work()
+        finally:
+            self._lock.release()
 
     async def change(self, edit: Callable[[NetworkState], NetworkState]) -> None:
         """Bring about the state that ``edit`` makes of the present one.

@@ -114,5 +114,8 @@ async def _logged(work: Callable[..., Awaitable[None]], /, *arguments: object) -
 
 
 def changed(before: dict[str, Link], after: dict[str, Link]) -> set[str]:
-    """The devices that came, went or are different."""
-    return {n for n in {*before, *after} if before.get(n) != after.get(n)}
+    """The devices that came, went or are different, but for those of virtual machines."""
+    names = {n for n in {*before, *after} if before.get(n) != after.get(n)}
+    return {
+        n for n in names if any(n in links and links[n].kind != "vif" for links in (before, after))
+    }

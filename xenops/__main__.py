@@ -16,6 +16,7 @@ from xenops.effects import Surroundings, Timeouts
 from xenops.executor import Executor
 from xenops.hooks import ScriptHooks
 from xenops.methods import all_methods
+from xenops.network import Network, NetworkDaemon, NoNetwork
 from xenops.operations import Operations
 from xenops.queues import Slots
 from xenops.storage import NoStorage, Storage, StorageDaemon
@@ -32,7 +33,10 @@ async def setup(arguments: Arguments, reactor: Any) -> Service:
     host = settings(simulator_config.load(arguments.config), arguments.host)
     run_folder = arguments.socket.parent
     consoles = Consoles(reactor, run_folder)
-    backend = SimulatorBackend(reactor, arguments.state / "hypervisor", host, consoles)
+    network: Network = NoNetwork()
+    if host.section.network == "daemon":
+        network = NetworkDaemon(reactor, RpcClient(reactor, str(run_folder / "networkd.sock")))
+    backend = SimulatorBackend(reactor, arguments.state / "hypervisor", host, consoles, network)
     storage: Storage = NoStorage()
     if host.section.storage == "daemon":
         storage = StorageDaemon(reactor, RpcClient(reactor, str(run_folder / "smd.sock")))

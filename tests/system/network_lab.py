@@ -108,7 +108,7 @@ class NetworkLab:
             dns_interface=bridge,
         )
 
-    def guest(self, bridge: str, number: int, mac: str, address: str) -> Namespace:
+    def guest(self, bridge: str, number: int, mac: str, address: str, **lock: object) -> Namespace:
         """A virtual machine's device on a bridge, the machine being a namespace."""
         space = Namespace()
         self.guests.append(space)
@@ -116,8 +116,7 @@ class NetworkLab:
         space.ip("link", "set", "eth0", "address", mac)
         space.ip("addr", "add", f"{address}/24", "dev", "eth0")
         whole_checksums(space, "eth0")
-        name = f"vif{number}.0"
-        self.call("Bridge.add_port", bridge=bridge, name=name, interfaces=[name], kind="vif")
+        self.call("Vif.attach", bridge=bridge, name=f"vif{number}.0", mac=mac, **lock)
         return space
 
 

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.system
 
 SOON_S = 0.3
 MAC = "02:00:00:00:02:01"
+ALLOWED = {"ipv4_allowed": ["192.0.2.20"], "ipv6_allowed": ["2001:db8::20"]}
 OTHER_MAC = "02:00:00:00:02:99"
 
 
@@ -144,8 +145,7 @@ def test_lacp_bond_agrees_with_a_real_peer(tmp_path: Path) -> None:
 def locked(host: NetworkLab) -> tuple[NetworkLab, Wire, Wire]:
     """A guest's end of its cable and the outside's, the guest locked to its addresses."""
     host.call("Network.change", bridge_config={"xenbr0": nic_bridge("eth0")})
-    guest = host.guest("xenbr0", 1, MAC, "192.0.2.20")
-    lock(host, "locked")
+    guest = host.guest("xenbr0", 1, MAC, "192.0.2.20", mode="locked", **ALLOWED)
     return host, Wire(guest, "eth0"), Wire(host.outside, "port0")
 
 
@@ -155,8 +155,7 @@ def lock(host: NetworkLab, mode: str) -> None:
         name="vif1.0",
         mac=MAC,
         mode=mode,
-        ipv4_allowed=["192.0.2.20"],
-        ipv6_allowed=["2001:db8::20"],
+        **ALLOWED,
     )
 
 
@@ -170,7 +169,32 @@ FORGED = {
 
 
 def test_locked_vif_sends_only_what_it_may(locked: tuple[NetworkLab, Wire, Wire]) -> None:
-    host, guest, outside = locked
+    _, guest, outside = locked
+    only_allowed_passes(guest, outside)
+
+
+def test_locked_vif_stays_locked_when_its_bridge_moves_to_another_nic(
+    locked: tuple[NetworkLab, Wire, Wire],
+) -> None:
+    host, guest, _ = locked
+    host.call("Network.change", destroy=["xenbr0"])
+    host.call("Network.change", bridge_config={"xenbr0": nic_bridge("eth1")})
+    host.call("Vif.attach", bridge="xenbr0", name="vif1.0", mac=MAC, mode="locked", **ALLOWED)
+    only_allowed_passes(guest, Wire(host.outside, "port1"))
+
+
+def test_locked_vif_stays_locked_when_its_vlan_moves_to_another_nic(host: NetworkLab) -> None:
+    host.needs("vlan")
+    bridges = {"xenbr0": nic_bridge("eth0"), "xenbr1": nic_bridge("eth1")}
+    change = {**bridges, "xapi0": {"vlan": ["xenbr0", 25]}}
+    host.call("Network.change", bridge_config=change)
+    guest = host.guest("xapi0", 1, MAC, "192.0.2.20", mode="locked", **ALLOWED)
+    host.call("Network.change", bridge_config={"xapi0": {"vlan": ["xenbr1", 25]}})
+    assert host.call("Bridge.get_interfaces", name="xapi0") == ["vif1.0"]
+    only_allowed_passes(Wire(guest, "eth0"), Wire(host.outside, "port1"))
+
+
+def only_allowed_passes(guest: Wire, outside: Wire) -> None:
     true = udp(MAC, "192.0.2.20", b"true")
     for name, frame in FORGED.items():
         guest.send(frame)

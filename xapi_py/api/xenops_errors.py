@@ -74,6 +74,7 @@ _TRANSLATIONS: dict[str, Callable[[RpcError, About], ApiError]] = {
     "Vms_failed_to_cooperate": lambda e, about: ApiError(
         "VMS_FAILED_TO_COOPERATE", *(str(p) for p in e.params)
     ),
+    "Bridge_does_not_exist": lambda e, _: err.BRIDGE_NOT_AVAILABLE(str(e.params[0])),
     "IO_error": lambda e, about: err.VDI_IO_ERROR("I/O error saving VM suspend image"),
     "Failed_to_start_emulator": lambda e, about: err.FAILED_TO_START_EMULATOR(
         about.vm, str(e.params[-2]), str(e.params[-1])

@@ -32,6 +32,7 @@ from xcp_networkd.contract import (
     SetRoles,
     Step,
     VifLock,
+    VifPort,
 )
 
 NO_TRAFFIC = Counters(0, 0, 0, 0)
@@ -89,6 +90,18 @@ class SimulatedNetwork:
         if not any(name in b.ports for b in self._state.bridges.values()):
             raise errors.no_interface(name)
         self.locks[name] = lock
+
+    async def attach_vif(self, bridge: str, vif: VifPort) -> None:
+        self._bridge(bridge)
+        await self.detach_vif(vif.name)
+        await self.execute(AddPort(bridge, vif.name, PortConfig((vif.name,), kind="vif")))
+        self.locks[vif.name] = vif.lock
+
+    async def detach_vif(self, name: str) -> None:
+        for bridge, config in self._state.bridges.items():
+            if name in config.ports:
+                self._apply(RemovePort(bridge, name))
+                self._save()
 
     async def execute(self, step: Step) -> None:
         failure = self._fail_steps.get(type(step).__name__)

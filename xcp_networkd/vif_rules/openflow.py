@@ -3,19 +3,31 @@
 Source: briefs, network section 17.
 """
 
+from hashlib import blake2b
 from typing import Final
 
 from xcp_networkd.contract import VifLock
 
-COOKIE: Final = 1
+_OURS: Final = 0x786170 << 40
+"""Upper bits of the marks on our flows; those of a controller are its own."""
 
 
-def flow_mods(port: int, lock: VifLock) -> str:
+def cookie(vif: str) -> int:
+    """Give the mark of a device's flows: its number changes with the bridge it is in."""
+    return _OURS | int.from_bytes(blake2b(vif.encode(), digest_size=5).digest())
+
+
+def no_flows(vif: str) -> str:
+    """Give what ``ovs-ofctl --bundle add-flows BRIDGE -`` takes to forget a device."""
+    return f"delete cookie={cookie(vif):#x}/-1\n"
+
+
+def flow_mods(vif: str, port: int, lock: VifLock) -> str:
     """Give what ``ovs-ofctl --bundle add-flows BRIDGE -`` takes, whatever was there before."""
-    lines = [f"delete cookie={COOKIE}/-1,in_port={port}"]
+    lines = [no_flows(vif).rstrip(), f"delete cookie={_OURS:#x}/0xffffff0000000000,in_port={port}"]
     flows = {"unlocked": [], "disabled": [(4000, "", "drop")]}.get(lock.mode)
     for priority, match, action in locked_flows(lock) if flows is None else flows:
-        parts = [f"cookie={COOKIE}", f"priority={priority}", f"in_port={port}"]
+        parts = [f"cookie={cookie(vif):#x}", f"priority={priority}", f"in_port={port}"]
         parts += [match] if match else []
         lines.append(f"add {','.join(parts)},actions={action}")
     return "\n".join(lines) + "\n"

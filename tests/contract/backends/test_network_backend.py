@@ -3,7 +3,9 @@
 The real backends run in a namespace of their own, whose NICs are cables to a second one.
 """
 
+import subprocess
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +31,8 @@ from xcp_networkd.contract import (
     PortConfig,
     RemovePort,
     Step,
+    VifLock,
+    VifPort,
 )
 
 T = TypeVar("T")
@@ -148,3 +152,57 @@ def test_next_backend_sees_what_the_last_one_did(
 def test_every_device_has_counters(backend: Backend) -> None:
     run(backend, *MADE)
     assert set(wait(backend.counters())) == set(wait(backend.links()))
+
+
+LOCKED = VifPort(
+    "vif1.0",
+    VifLock("02:00:00:00:00:07", "locked", ("192.0.2.20",)),
+    external_ids={"xs-vif-uuid": "v"},
+)
+
+
+@pytest.fixture
+def vif(system: str, backend: Backend) -> str:
+    """A virtual machine's device, which the simulator needs none for."""
+    if system != "simulator":
+        subprocess.run(["ip", "link", "add", "vif1.0", "type", "veth", "peer", "guest"], check=True)
+    return "vif1.0"
+
+
+def where(backend: Backend, name: str) -> list[str]:
+    return [b for b, c in wait(backend.observe()).bridges.items() if name in c.ports]
+
+
+def test_vif_moves_between_bridges_and_leaves(backend: Backend, vif: str) -> None:
+    run(backend, *MADE, CreateBridge("br1", BridgeConfig()))
+    for bridge in ("br0", "br0", "br1"):
+        wait(backend.attach_vif(bridge, LOCKED))
+        assert where(backend, vif) == [bridge]
+        assert wait(backend.links())[vif].bridge == bridge
+    assert wait(backend.observe()).bridges["br1"].ports[vif].kind == "vif"
+    for _ in range(2):
+        wait(backend.detach_vif(vif))
+        assert where(backend, vif) == []
+
+
+def test_vif_whose_device_has_gone_can_be_detached(
+    system: str, backend: Backend, vif: str, make_backend: MakeBackend
+) -> None:
+    run(backend, *MADE)
+    wait(backend.attach_vif("br0", LOCKED))
+    if system != "simulator":
+        subprocess.run(["ip", "link", "del", vif], check=True)
+    again = make_backend()
+    wait(again.detach_vif(vif))
+    assert where(again, vif) == []
+
+
+@pytest.mark.parametrize("bridge, name", [("nosuch", "vif1.0"), ("br0", "vif9.0")])
+def test_vif_needs_its_bridge_and_its_device(
+    system: str, backend: Backend, vif: str, bridge: str, name: str
+) -> None:
+    if system == "simulator" and name != vif:
+        pytest.skip("the simulator's guests have every device")
+    run(backend, *MADE)
+    with pytest.raises(RpcError, match="_does_not_exist"):
+        wait(backend.attach_vif(bridge, replace(LOCKED, name=name)))

@@ -22,6 +22,7 @@ from xcp_networkd.contract import (
     SetRoles,
     Step,
     VifLock,
+    VifPort,
 )
 from xcp_networkd.linux import links, name_servers, reach
 from xcp_networkd.linux.dhcp import DhcpClients
@@ -130,12 +131,41 @@ class BridgeNetwork:
         return await self._run(reach.reachable, self._kernel, interface)
 
     async def lock_vif(self, name: str, lock: VifLock) -> None:
-        def work() -> None:
-            if self._kernel.device(name) is None:
-                raise errors.no_interface(name)
-            command(["nft", "-f", "-"], stdin=nftables.ruleset(name, lock))
+        await self._run(self._lock_vif, name, lock)
+        self._record.save()
 
-        await self._run(work)
+    def _lock_vif(self, name: str, lock: VifLock) -> None:
+        if self._kernel.device(name) is None:
+            raise errors.no_interface(name)
+        command(["nft", "-f", "-"], stdin=nftables.ruleset(name, lock))
+        self._record.note_lock(name, lock)
+
+    async def attach_vif(self, bridge: str, vif: VifPort) -> None:
+        await self._run(self._attach_vif, bridge, vif)
+        self._record.save()
+
+    def _attach_vif(self, bridge: str, vif: VifPort) -> None:
+        self._devices.device(bridge, bridge=True)
+        self._devices.device(vif.name)
+        if vif.lock.mode != "unlocked" or vif.name in self._record.vifs:
+            self._lock_vif(vif.name, vif.lock)
+        try:
+            self._devices.add_vif(bridge, vif.name, vif.mtu)
+        except KernelError as problem:
+            raise errors.script_error(str(problem.strerror)) from problem
+        self._record.note_vif(bridge, vif)
+
+    async def detach_vif(self, name: str) -> None:
+        await self._run(self._detach_vif, name)
+        self._record.save()
+
+    def _detach_vif(self, name: str) -> None:
+        if self._kernel.device(name) is not None:
+            self._devices.remove_vif(name)
+        known = self._record.vifs.get(name)
+        if known is not None and known.lock.mode != "unlocked":
+            command(["nft", "-f", "-"], stdin=nftables.ruleset(name, VifLock(known.lock.mac)))
+        self._record.forget_vif(name)
 
     async def execute(self, step: Step) -> None:
         await self._run(self._execute, step)

@@ -133,6 +133,18 @@ class BridgeDevices:
         self._kernel.set_link(name, {codec.IFLA_MASTER: master.index}, up=True)
         self._reattach_vlans(bridge)
 
+    def add_vif(self, bridge: str, name: str, mtu: int) -> None:
+        """Put a virtual machine's device into a bridge, out of any other, and bring it up."""
+        values: dict[int, Value] = {codec.IFLA_MASTER: self.device(bridge, bridge=True).index}
+        if mtu:
+            values[codec.IFLA_MTU] = mtu
+        self._kernel.set_link(name, values, up=True)
+
+    def remove_vif(self, name: str) -> None:
+        """Take a virtual machine's device out of its bridge; it may vanish meanwhile."""
+        with ignoring(errno.ENODEV):
+            self._kernel.set_link(name, {codec.IFLA_MASTER: 0})
+
     def _reattach_vlans(self, parent: str) -> None:
         """Put the VLANs of a bridge on its new uplink."""
         for name, device in self._kernel.devices(info="bridge").items():

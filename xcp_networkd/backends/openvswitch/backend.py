@@ -26,6 +26,7 @@ from xcp_networkd.contract import (
     SetRoles,
     Step,
     VifLock,
+    VifPort,
 )
 from xcp_networkd.linux import links, name_servers, reach
 from xcp_networkd.linux.dhcp import DhcpClients
@@ -144,24 +145,65 @@ class OpenVSwitchNetwork:
 
     async def lock_vif(self, name: str, lock: VifLock) -> None:
         await self._run(self._lock_vif, name, lock)
+        self._record.save()
 
     def _lock_vif(self, name: str, lock: VifLock) -> None:
         tables = self._tables()
         port = next((r for r in tables.interfaces.values() if r["name"] == name), None)
         if port is None or not port["ofport"] or port["ofport"] < 0:
             raise errors.no_interface(name)
-        bridge = next(
-            str(row["name"])
-            for row in tables.bridges.values()
-            if any(port in observe.members(tables.ports[u], tables) for u in row["ports"])
-        )
-        control = f"unix:{self._host.ovs_run / bridge}.mgmt"
-        flows = openflow.flow_mods(port["ofport"], lock)
-        command(
-            ["ovs-ofctl", "-O", "OpenFlow14", "--bundle", "add-flows", control, "-"], stdin=flows
-        )
+        bridge = observe.real_bridge_of(tables, name)
+        self._flows(bridge, openflow.flow_mods(name, port["ofport"], lock))
         word = "no-forward" if lock.mode == "disabled" else "forward"
-        command(["ovs-ofctl", "mod-port", control, name, word])
+        command(["ovs-ofctl", "mod-port", self._control(bridge), name, word])
+        self._record.note_lock(name, lock)
+
+    def _control(self, bridge: str) -> str:
+        return f"unix:{self._host.ovs_run / bridge}.mgmt"
+
+    def _flows(self, bridge: str, text: str) -> None:
+        words = ["ovs-ofctl", "-O", "OpenFlow14", "--bundle", "add-flows", self._control(bridge)]
+        command([*words, "-"], stdin=text)
+
+    async def attach_vif(self, bridge: str, vif: VifPort) -> None:
+        await self._run(self._attach_vif, bridge, vif)
+        self._record.save()
+
+    def _attach_vif(self, bridge: str, vif: VifPort) -> None:
+        if self._kernel.device(vif.name) is None:
+            raise errors.no_interface(vif.name)
+        tables = self._tables()
+        old = observe.real_bridge_of(tables, vif.name)
+        move = bool(old) and vif.name not in observe.ports_of(tables, bridge)
+        if vif.lock.mode != "unlocked":
+            # Only a device that is down sends nothing before its rules are there.
+            self._set_up(vif.name, up=False)
+        if move:
+            self._flows(old, openflow.no_flows(vif.name))
+        self._vsctl(commands.add_vif(bridge, vif, move=move))
+        if vif.lock.mode != "unlocked" or vif.name in self._record.vifs:
+            self._lock_vif(vif.name, vif.lock)
+        self._set_up(vif.name, up=True)
+        self._record.note_vif(bridge, vif)
+
+    def _set_up(self, name: str, *, up: bool) -> None:
+        try:
+            self._kernel.set_link(name, up=up)
+        except KernelError as problem:
+            raise errors.script_error(str(problem.strerror)) from problem
+
+    async def detach_vif(self, name: str) -> None:
+        await self._run(self._detach_vif, name)
+        self._record.save()
+
+    def _detach_vif(self, name: str) -> None:
+        bridge = observe.real_bridge_of(self._tables(), name)
+        if bridge:
+            known = self._record.vifs.get(name)
+            if known is not None and known.lock.mode != "unlocked":
+                self._flows(bridge, openflow.no_flows(name))
+            self._vsctl(commands.remove_port(name))
+        self._record.forget_vif(name)
 
     def _vsctl(self, arguments: list[str]) -> None:
         if not arguments:
@@ -208,6 +250,10 @@ class OpenVSwitchNetwork:
                 pass
 
     def _add_port(self, bridge: str, port: str, config: PortConfig) -> None:
+        known = self._record.vifs.get(port)
+        if config.kind == "vif" and known is not None:
+            self._attach_vif(bridge, known)
+            return
         for interface in config.interfaces:
             if self._kernel.device(interface) is None:
                 raise errors.no_interface(interface)

@@ -6,7 +6,7 @@ Source: briefs, network section 15; ovs-vswitchd.conf.db(5).
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from xcp_networkd.contract import BridgeConfig, PortConfig
+from xcp_networkd.contract import BridgeConfig, PortConfig, VifPort
 
 MAC_TABLE_SIZE: Final = "10000"
 _FAIL_MODE_KEY: Final = "vswitch-controller-fail-mode"
@@ -79,6 +79,17 @@ def add_port(bridge: str, port: str, config: PortConfig) -> list[str]:
             if value and config.bond_properties.get("mode") == "lacp":
                 done += ["--", "set", "interface", member, f"other_config:{key}={value}"]
     return done
+
+
+def add_vif(bridge: str, vif: VifPort, *, move: bool) -> list[str]:
+    """Put a virtual machine's device into a bridge, out of another when it moves."""
+    done = remove_port(vif.name) if move else []
+    done += ["--", "--may-exist", "add-port", bridge, vif.name]
+    ids = {"attached-mac": vif.lock.mac, **vif.external_ids}
+    words = [f"external_ids:{k}={_quoted(v)}" for k, v in sorted(ids.items()) if v]
+    if vif.mtu:
+        words.append(f"mtu_request={vif.mtu}")
+    return [*done, "--", "set", "interface", vif.name, *words] if words else done
 
 
 def bond_columns(properties: Mapping[str, str]) -> Iterator[tuple[str, str]]:

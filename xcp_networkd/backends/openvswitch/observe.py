@@ -60,6 +60,22 @@ def members(port: Row, tables: Tables) -> list[Row]:
     return sorted(found, key=lambda row: str(row["name"]))
 
 
+def real_bridge_of(tables: Tables, interface: str) -> str:
+    """The real bridge an interface is in, empty when it is in none."""
+    for row in tables.bridges.values():
+        for uuid in row["ports"]:
+            port = tables.ports.get(uuid)
+            if port and any(r["name"] == interface for r in members(port, tables)):
+                return str(row["name"])
+    return ""
+
+
+def ports_of(tables: Tables, bridge: str) -> set[str]:
+    """The ports directly in a real or fake bridge."""
+    found = bridges(tables, {}, set()).get(bridge)
+    return set() if found is None else set(found.ports)
+
+
 def _port(port: Row, tables: Tables, old: BridgeConfig, nics: set[str]) -> tuple[str, PortConfig]:
     names = tuple(str(row["name"]) for row in members(port, tables))
     if len(names) == 1:

@@ -26,11 +26,12 @@ from xenops.backends.contract import (
 from xenops.backends.simulator import metrics
 from xenops.backends.simulator.config import SimulatorSettings
 from xenops.backends.simulator.consoles import Consoles
-from xenops.backends.simulator.devices import SimulatedDevices
+from xenops.backends.simulator.devices import SimulatedDevices, network_device
 from xenops.backends.simulator.domain import Domain, PluggedDisk, PluggedNetwork
 from xenops.backends.simulator.faults import Faults
 from xenops.backends.simulator.hypervisor import Hypervisor
 from xenops.metadata import VmConfig, VmMetadata
+from xenops.network import Network, NoNetwork
 
 MIB = 1024 * 1024
 IMAGE_SIGNATURE = b"XenSavedDomSim-\n"
@@ -65,13 +66,15 @@ class SimulatorBackend(SimulatedDevices):
         state: Path,
         settings: SimulatorSettings,
         consoles: Consoles | None = None,
+        network: Network | None = None,
     ) -> None:
         section = settings.section
         self._clock = clock
         self._settings = settings
         self._open_consoles = consoles or Consoles(clock, state)
         machine = Hypervisor(clock, state, settings)
-        super().__init__(machine, Faults(clock, section.latencies, section.faults))
+        faults = Faults(clock, section.latencies, section.faults)
+        super().__init__(machine, faults, network or NoNetwork())
         self._console_ring = f"(XEN) simulated host {settings.host.name}\n"
 
     def listen(self, listener: Listener) -> None:
@@ -265,6 +268,8 @@ class SimulatorBackend(SimulatedDevices):
         domain = self._machine.domains.get(domid)
         if domain is not None:
             await self._step("destroy", domid)
+            for device in domain.vifs:
+                await self._network.detach(f"vif/{domid}", network_device(domid, device))
             self._guests.gone(domain)
             self._machine.remove(domain)
 

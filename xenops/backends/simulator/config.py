@@ -61,7 +61,8 @@ class XenopsSection:
     """Latencies by backend method in seconds, faults, and guests by name pattern.
 
     ``storage``: ``daemon`` has the storage daemon next door attach the disks of
-    VBDs, ``none`` takes them as they are.
+    VBDs, ``none`` takes them as they are.  ``network``: ``daemon`` has the network
+    daemon next door put VIFs into their bridges, ``none`` leaves it alone.
     """
 
     control_domain_memory_mib: int = 1024
@@ -70,6 +71,7 @@ class XenopsSection:
     guest: GuestConfig = GuestConfig()
     guests: Mapping[str, GuestConfig] = field(default_factory=dict)
     storage: Literal["none", "daemon"] = "daemon"
+    network: Literal["none", "daemon"] = "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,15 @@ from xenops.backends.simulator.faults import Faults
 from xenops.backends.simulator.guest import Guests
 from xenops.backends.simulator.hypervisor import Hypervisor
 from xenops.metadata import Disk, Passthrough, Vbd, Vif
+from xenops.network import Network
 
 
 class SimulatedDevices:
     """Devices of simulated domains, as the backend contract has them."""
 
-    def __init__(self, machine: Hypervisor, faults: Faults) -> None:
+    def __init__(self, machine: Hypervisor, faults: Faults, network: Network) -> None:
         self._machine = machine
+        self._network = network
         self._faults = faults
         self._guests = Guests(machine, faults)
 
@@ -66,6 +68,8 @@ class SimulatedDevices:
         domain = await self._step("vif_plug", domid)
         if vif.device in domain.vifs:
             raise errors.device_is_connected("VIF", vif.device)
+        dbg = f"vif/{domid}/{vif.device}"
+        await self._network.attach(dbg, network_device(domid, vif.device), vif, domain.vm)
         domain.vifs[vif.device] = _network(vif)
         self._machine.changed(domain)
 
@@ -73,12 +77,15 @@ class SimulatedDevices:
         if not force:
             domain = await self._step("vif_unplug", domid)
             self._may_detach(domain, "VIF", device, domain.vifs)
+        await self._network.detach(f"vif/{domid}/{device}", network_device(domid, device))
         await self._remove(domid, device, "vifs")
 
     async def vif_update(self, domid: int, vif: Vif) -> None:
         domain = await self._step("vif_update", domid)
         if vif.device not in domain.vifs:
             raise errors.device_not_connected("VIF", vif.device)
+        dbg = f"vif/{domid}/{vif.device}"
+        await self._network.attach(dbg, network_device(domid, vif.device), vif, domain.vm)
         domain.vifs[vif.device] = _network(vif)
         self._machine.changed(domain)
 
@@ -102,6 +109,11 @@ class SimulatedDevices:
             raise errors.device_not_connected(kind, device)
         if device in self._guests.config(domain).detach_refused:
             raise errors.device_detach_rejected(kind, device, "the device is in use")
+
+
+def network_device(domid: int, device: str) -> str:
+    """Give the name a VIF has in the host's network."""
+    return f"vif{domid}.{device}"
 
 
 def _network(vif: Vif) -> PluggedNetwork:

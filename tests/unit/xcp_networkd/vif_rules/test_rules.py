@@ -16,19 +16,28 @@ def test_no_two_devices_share_a_chain(first: str, second: str) -> None:
     assert (nftables.chain_name(first) == nftables.chain_name(second)) == (first == second)
 
 
+@given(st.text("vif0123456789.-", min_size=1, max_size=15), st.text("vif.-_", max_size=15))
+def test_flows_of_two_devices_have_different_marks(first: str, second: str) -> None:
+    assert (openflow.cookie(first) == openflow.cookie(second)) == (first == second)
+    assert openflow.cookie(first) < 1 << 64
+
+
 def test_unlocking_leaves_nothing_of_the_device() -> None:
     text = nftables.ruleset("vif1.0", VifLock(MAC))
     chain = nftables.chain_name("vif1.0")
     assert text.rstrip().endswith(f"delete chain {nftables.TABLE} {chain}")
     assert "add rule bridge xapi of_" not in text
-    assert openflow.flow_mods(3, VifLock(MAC)) == "delete cookie=1/-1,in_port=3\n"
+    flows = openflow.flow_mods("vif1.0", 3, VifLock(MAC)).splitlines()
+    assert all(line.startswith("delete ") for line in flows)
+    assert openflow.no_flows("vif1.0").rstrip() in flows
 
 
 def test_disabled_device_neither_sends_nor_receives() -> None:
     text = nftables.ruleset("vif1.0", VifLock(MAC, "disabled"))
     assert 'add element bridge xapi receivers { "vif1.0" : drop }' in text
     assert "delete element" not in text
-    assert "priority=4000,in_port=3,actions=drop" in openflow.flow_mods(3, VifLock(MAC, "disabled"))
+    flows = openflow.flow_mods("vif1.0", 3, VifLock(MAC, "disabled"))
+    assert "priority=4000,in_port=3,actions=drop" in flows
 
 
 def test_whatever_is_not_allowed_is_dropped() -> None:
