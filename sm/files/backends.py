@@ -61,9 +61,13 @@ class Backends:
         daemon = self._daemon(vdi)
         self._note(vdi).write_text(mode)
         try:
+            self._images.hold(vdi, self._images.chain(node))
+            if writable:
+                self._images.make_room(node)
             chain = self._images.chain_files(node)
             daemon.start(chain, writable=writable, serve=mode == ACTIVE)
         except BaseException:
+            self._images.let_go(vdi)
             self._note(vdi).unlink()
             raise
         self._modes[vdi] = mode
@@ -122,16 +126,19 @@ class Backends:
         """End the backend of a disk, if it has one."""
         if self._modes.pop(vdi, None) is not None or os.path.exists(self._note(vdi)):
             self._daemon(vdi).stop()
+            self._images.let_go(vdi)
             self._note(vdi).unlink(missing_ok=True)
 
     def switch(self, vdi: str, node: str) -> None:
         """Let the writes of an active disk go to a new image on top."""
+        self._images.hold(vdi, [node])
         self._daemon(vdi).switch_to(self._images.path(node))
 
     def ensure_image(self, vdi: str, node: str) -> None:
         """The same, unless it happened already or the backend is gone."""
         daemon = self._daemon(vdi)
         if daemon.running() and daemon.image() != node_name(self._images.path(node)):
+            self._images.hold(vdi, [node])
             daemon.switch_to(self._images.path(node))
 
     def start_merge(self, vdi: str, node: str, into: str) -> None:

@@ -15,11 +15,18 @@ from sm.files.sr import FileSr
 Call = Callable[..., Any]
 
 _SR_CALLS: Final = (
-    *("stat", "set_name", "scan", "destroy", "release_locks"),
+    *("stat", "set_name", "scan", "destroy"),
     *("vdi_stat", "vdi_introduce", "vdi_destroy", "vdi_revert", "vdi_resize", "vdi_set"),
     *("vdi_enable_cbt", "vdi_disable_cbt", "vdi_data_destroy", "vdi_list_changed_blocks"),
     *("vdi_epoch_begin", "vdi_compose"),
 )
+
+_CHANGES: Final = frozenset(
+    ["vdi_create", "vdi_snapshot", "vdi_clone", "vdi_destroy", "vdi_revert", "vdi_resize"]
+    + ["vdi_set", "vdi_enable_cbt", "vdi_disable_cbt", "vdi_data_destroy", "vdi_epoch_begin"]
+    + ["vdi_compose", "begin_fill", "gc_start", "set_name", "destroy"]
+)
+"""Calls for the host that is in charge of the SR."""
 
 
 class Worker:
@@ -49,6 +56,8 @@ class Worker:
         found = self._calls.get(method)
         if found is None:
             raise errors.unsupported(self._attached[0])
+        if method in _CHANGES and isinstance(self._sr, FileSr):
+            self._sr.take_charge()
         return _plain(found(**params))
 
     def _create(
@@ -89,6 +98,7 @@ class Worker:
             "vdi_create": lambda spec: sr.vdi_create(VdiSpec(**spec)),
             "vdi_snapshot": lambda vdi, spec: sr.vdi_snapshot(vdi, VdiSpec(**spec)),
             "vdi_clone": lambda vdi, spec: sr.vdi_clone(vdi, VdiSpec(**spec)),
+            "release_locks": sr.store.release_locks,
             "vdi_path": content.path,
             "vdi_note_written": content.note_written,
             "vdi_content": content.content,

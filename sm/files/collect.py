@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Final
 
-from sm.files import qemu
 from sm.files.chains import Merge, Plan, Skipped
 from sm.files.sr import FileSr
 from sm.files.state import disk_errors
@@ -69,8 +68,7 @@ class Collector:
             self._sr.notify("sr", self._sr.uuid)
 
     def _too_small(self, merge: Merge) -> str:
-        node = self._sr.images.nodes[merge.node]
-        if merge.live and merge.disk and node.used_bytes < SHRINK_BYTES:
+        if merge.live and merge.disk and self._sr.images.data_bytes(merge.node) < SHRINK_BYTES:
             return "it is in use; the rest is merged when it is not"
         return ""
 
@@ -82,11 +80,12 @@ class Collector:
         self._merge = merge
         found: dict[str, object] = {"disks": merge.disks, "live": merge.live, "node": merge.node}
         if merge.live:
+            sr.images.make_room_to_merge(merge.node)
             sr.backends.start_merge(merge.live, merge.node, merge.into)
         else:
             if merge.disk and sr.disk(merge.disk).tracked:
                 sr.tracking.stop(merge.into)
-            found["command"] = list(qemu.commit_command(sr.images.path(merge.node)))
+            found["command"] = list(sr.images.merge_command(merge.node))
         return found
 
     def _shrink(self, merge: Merge) -> None:
@@ -95,9 +94,11 @@ class Collector:
         with sr.new_images() as made, disk_errors():
             sr.images.make(top, sr.images.nodes[merge.node].virtual_size, merge.node)
             made.append(top)
+            sr.images.make_room(top)
             sr.images.sync()
             sr.switch(disk, top, made)
             sr.put(replace(disk, node=top), changes={f"journal/{disk.uuid}": None})
+        sr.images.trim(merge.node)
 
     def progress(self) -> tuple[str, float]:
         """State of the merge a backend does ("concluded": call ``finish``), and 0..1."""
@@ -114,6 +115,7 @@ class Collector:
             sr.backends.finish_merge(merge.live)
         sr.hook("merged")
         with disk_errors():
+            sr.images.end_merge(merge.into, disk=bool(merge.disk))
             sr.images.look_at(merge.into)
             if merge.disk:
                 self._move_disk(merge)
@@ -129,17 +131,13 @@ class Collector:
         sr = self._sr
         disk = sr.disk(merge.disk)
         if disk.tracked:
-            target = sr.images.path(merge.into)
-            sr.tracking.start(merge.into)
-            qemu.merge_bitmap(target, sr.images.path(merge.node), "cbt")
+            sr.tracking.merge(merge.into, merge.node)
         sr.put(replace(disk, node=merge.into))
 
     def _move_children(self, merge: Merge) -> None:
-        sr, path = self._sr, self._sr.images.path(merge.into)
+        sr = self._sr
         for child in sr.chains().children.get(merge.node, ()):
-            if not merge.live:
-                qemu.set_backing(sr.images.path(child), path.name, path.suffix[1:])
-            sr.images.look_at(child)
+            sr.images.adopt(child, merge.into, told=bool(merge.live))
         moved = [
             replace(d, reset_base=merge.into) for d in sr.disks() if d.reset_base == merge.node
         ]
@@ -153,3 +151,5 @@ class Collector:
         self._failed[merge.node] = reason
         if merge.live:
             self._sr.backends.cancel_merge(merge.live)
+        else:
+            self._sr.images.end_merge(merge.into, disk=False)

@@ -27,7 +27,7 @@ class ContentOf:
         if writable and disk.members.get("read_only"):
             raise errors.backend_failure(errors.VDI_UNAVAILABLE, "the VDI is read-only")
         node = sr.images.nodes[disk.node]
-        if node.format == "raw" and not sr.backends.is_running(vdi):
+        if sr.images.plain and node.format == "raw" and not sr.backends.is_running(vdi):
             return str(sr.images.path(disk.node))
         return str(sr.backends.show(vdi, disk.node, writable=writable))
 
@@ -48,8 +48,8 @@ class ContentOf:
         total = sum(sr.images.nodes[name].used_bytes for name in chain)
         data = min(total, sr.images.nodes[disk.node].virtual_size)
         if image:
-            path = sr.images.path(disk.node)
-            return Content(str(path), data, sr.images.nodes[disk.node].format)
+            path, form = sr.images.source(disk.node)
+            return Content(path, data, form)
         return Content(self.path(vdi, False), data)
 
     def begin_fill(self, vdi: str, content: Mapping[str, str]) -> list[str]:
@@ -62,6 +62,12 @@ class ContentOf:
         node = new_uuid()
         with disk_errors():
             sr.images.make(node, old.virtual_size, raw=old.format == "raw")
+            try:
+                sr.images.hold(f"fill/{vdi}", [node])
+                sr.images.make_room(node)
+            except BaseException:
+                self._forget(vdi, node)
+                raise
             sr.images.sync()
         self._filling[vdi] = node
         sr.keep.add(node)
@@ -69,8 +75,13 @@ class ContentOf:
         if not content["path"]:
             return []
         target = sr.images.path(node)
-        command = qemu.convert_command(content["path"], content["format"], target, old.format)
-        return list(command)
+        blank = sr.images.plain or old.format == "qcow2"
+        source, form = content["path"], content["format"]
+        return list(qemu.convert_command(source, form, target, old.format, blank=blank))
+
+    def _forget(self, vdi: str, node: str) -> None:
+        self._sr.images.let_go(f"fill/{vdi}")
+        self._sr.images.delete(node)
 
     def end_fill(self, vdi: str, done: bool) -> Vdi:
         """The command ended: the new image is the disk's, or is thrown away."""
@@ -80,7 +91,7 @@ class ContentOf:
         sr.busy.pop(vdi, None)
         disk = sr.disk(vdi)
         if not done:
-            sr.images.delete(node)
+            self._forget(vdi, node)
             return sr.record(disk)
         with sr.new_images() as made, disk_errors():
             made.append(node)
@@ -92,11 +103,14 @@ class ContentOf:
             with open(sr.images.path(node), "rb+") as file:
                 qemu.flush(file.fileno())
             sr.put(moved, changes=changes)
+        sr.images.let_go(f"fill/{vdi}")
         sr.images.delete(disk.node)
         return sr.record(moved)
 
     def begin_read(self, vdi: str) -> None:
         """Keep a disk's images as they are while somebody copies them."""
+        sr = self._sr
+        sr.images.hold(f"read/{vdi}", sr.images.chain(sr.usable(vdi).node))
         self._readers[vdi] = self._readers.get(vdi, 0) + 1
         self._sr.busy[vdi] = "it is being copied"
 
@@ -107,6 +121,7 @@ class ContentOf:
             self._readers[vdi] = left
         else:
             self._sr.busy.pop(vdi, None)
+            self._sr.images.let_go(f"read/{vdi}")
 
     def attach(self, vdi: str, read_write: bool) -> Backend:
         sr = self._sr
@@ -123,18 +138,18 @@ class ContentOf:
         if not sr.backends.is_active(vdi):
             sr.backends.stop_view(vdi)
         with disk_errors():
-            sr.lock(vdi, writing=read_write, sharable=bool(disk.members.get("sharable")))
+            sr.store.lock(vdi, writing=read_write, sharable=bool(disk.members.get("sharable")))
         try:
             sr.backends.activate(vdi, disk.node, writable=read_write)
         except BaseException:
-            sr.unlock(vdi)
+            sr.store.unlock(vdi)
             raise
 
     def deactivate(self, vdi: str) -> None:
         sr = self._sr
         sr.backends.stop(vdi)
         with disk_errors():
-            sr.unlock(vdi)
+            sr.store.unlock(vdi)
         disk = sr.find(vdi)
         if disk is not None:
             sr.images.look_at(disk.node)

@@ -1,135 +1,123 @@
-"""The image files of one SR: their names never change, and their headers tell the tree."""
+"""The images of one SR: their names never change."""
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from sm.files import qemu
 from sm.files.chains import Node
-from sm.files.record_log import sync_folder
+from sm.files.record_log import Record
 from sm.images import qcow2
-
-SUFFIXES = (".qcow2", ".raw")
 
 
 class Images:
-    """Image files below a folder by name (a uuid); what was read is kept while files stay the same.
+    """Images by name (a uuid), and what operations need of whatever they are kept on.
 
-    An image of a disk in use changes while nobody looks: ``look`` reads anew
-    what has another time stamp.
+    ``plain``: an image is a file that can be opened at any time, and a new
+    raw one reads as zeros.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    plain = True
+
+    def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.damaged: dict[str, str] = {}
-        self._seen: dict[str, tuple[int, int, int]] = {}
 
     def path(self, name: str) -> Path:
-        """Where the image is; the qcow2 name when it does not exist."""
-        raw = self.folder / f"{name}.raw"
-        node = self.nodes.get(name)
-        if node is not None:
-            return raw if node.format == "raw" else self.folder / f"{name}.qcow2"
-        return raw if raw.exists() else self.folder / f"{name}.qcow2"
+        """Where the image is."""
+        raise NotImplementedError
 
     def look(self) -> None:
-        """Find what is there, without reading files that did not change."""
-        there: set[str] = set()
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                name, suffix = os.path.splitext(entry.name)
-                if suffix in SUFFIXES:
-                    there.add(name)
-                    self._look_at(name, suffix, entry.stat())
-        for name in self._seen.keys() - there:
-            self._forget(name)
+        """Find what is there; images in use change while nobody looks."""
+        raise NotImplementedError
 
     def look_at(self, name: str) -> Node | None:
         """Look at one image; None when it is missing or damaged."""
-        for suffix in SUFFIXES:
-            with contextlib.suppress(FileNotFoundError):
-                self._look_at(name, suffix, os.stat(self.folder / f"{name}{suffix}"))
-                return self.nodes.get(name)
-        self._forget(name)
-        return None
+        raise NotImplementedError
 
-    def _look_at(self, name: str, suffix: str, status: os.stat_result) -> None:
-        stamp = (status.st_mtime_ns, status.st_size, status.st_blocks)
-        if self._seen.get(name) == stamp:
-            return
-        self.damaged.pop(name, None)
-        used = status.st_blocks * 512
-        try:
-            if suffix == ".raw":
-                self.nodes[name] = Node("", status.st_size, used, "raw")
-            else:
-                self.nodes[name] = self._read(name, used)
-        except (qcow2.Qcow2Error, OSError) as problem:
-            self.nodes.pop(name, None)
-            self.damaged[name] = str(problem)
-        self._seen[name] = stamp
-
-    def _read(self, name: str, used: int) -> Node:
-        with self.opened(name) as pread:
-            header = qcow2.read_header(pread)
-            if header.corrupt:
-                raise qcow2.Qcow2Error("it is marked as corrupt")
-            parent, suffix = os.path.splitext(header.backing_file)
-            if header.backing_file and ("/" in parent or suffix not in SUFFIXES):
-                raise qcow2.Qcow2Error(f"its parent {header.backing_file!r} is not of this SR")
-            blank = qcow2.is_empty(header, pread)
-        return Node(parent, header.virtual_size, used, "qcow2", blank)
-
-    def _forget(self, name: str) -> None:
-        self._seen.pop(name, None)
-        self.nodes.pop(name, None)
-        self.damaged.pop(name, None)
-
-    @contextlib.contextmanager
-    def opened(self, name: str) -> Iterator[qcow2.Pread]:
-        """Read from a qcow2 file."""
-        descriptor = os.open(self.folder / f"{name}.qcow2", os.O_RDONLY)
-        try:
-            yield lambda offset, length: os.pread(descriptor, length, offset)
-        finally:
-            os.close(descriptor)
+    def examine(self, name: str) -> Node:
+        """Look closely: afterwards ``nodes`` says exactly what the image holds."""
+        self.look_at(name)
+        return self.nodes[name]
 
     def make(self, name: str, size: int, parent: str = "", *, raw: bool = False) -> None:
-        """Make an image without data, durably once ``sync`` was called too.
+        """Make an image without data, durably once ``sync`` was called and records committed.
 
-        Errors: OSError; then nothing is left.
+        Errors: OSError, RpcError; then nothing is left.
         """
-        path = self.folder / f"{name}{'.raw' if raw else '.qcow2'}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            if raw:
-                os.ftruncate(descriptor, size)
-            else:
-                below = self.path(parent)
-                backing = (below.name, below.suffix[1:]) if parent else ()
-                image = qcow2.empty_image(size, *backing)
-                for start in range(0, len(image), qcow2.CLUSTER):
-                    piece = image[start : start + qcow2.CLUSTER].rstrip(b"\0")
-                    os.pwrite(descriptor, piece, start)
-                os.ftruncate(descriptor, qcow2.file_bytes(size))
-            os.fsync(descriptor)
-        except BaseException:
-            path.unlink()
-            raise
-        finally:
-            os.close(descriptor)
-        self.look_at(name)
+        raise NotImplementedError
 
     def sync(self) -> None:
         """Make the names of new images durable."""
-        sync_folder(self.folder)
 
     def delete(self, name: str) -> None:
         """Remove an image; one that is gone already does not matter."""
-        for suffix in SUFFIXES:
-            (self.folder / f"{name}{suffix}").unlink(missing_ok=True)
-        self._forget(name)
+        raise NotImplementedError
+
+    def opened(self, name: str) -> contextlib.AbstractContextManager[qcow2.Pread]:
+        """Read from a qcow2 image."""
+        raise NotImplementedError
+
+    def pending(self) -> Mapping[str, Record | None]:
+        """Records about images that the next commit must contain."""
+        return {}
+
+    def committed(self) -> None:
+        """The pending records were committed."""
+
+    def hold(self, owner: str, names: Sequence[str]) -> None:
+        """Have images at hand for an owner until ``let_go``; adds to what it holds."""
+
+    def let_go(self, owner: str) -> None:
+        """An owner needs its images no more."""
+
+    @contextlib.contextmanager
+    def at_hand(self, *names: str) -> Iterator[None]:
+        """Have images at hand while the block runs."""
+        self.hold("call", names)
+        try:
+            yield
+        finally:
+            self.let_go("call")
+
+    def make_room(self, name: str, *, disk: bool = True) -> None:
+        """Have space to write to an image: all its disk may need, or for small changes.
+
+        Errors: 44.
+        """
+
+    def trim(self, name: str) -> None:
+        """Give back the space an image does not need while nobody writes to it."""
+
+    def resize(self, name: str, size: int) -> None:
+        """Make the disk of an image that is not open larger."""
+        qemu.resize(self.path(name), self.nodes[name].format, size)
+        self.look_at(name)
+
+    def adopt(self, child: str, parent: str, *, told: bool) -> None:
+        """Let an image have another parent; ``told``: its header says so already."""
+        path = self.path(parent)
+        if not told:
+            qemu.set_backing(self.path(child), path.name, path.suffix[1:])
+        self.look_at(child)
+
+    def merge_command(self, name: str) -> Sequence[str]:
+        """Give the command that writes an image's data into its parent.  Errors: 44."""
+        return qemu.commit_command(self.path(name))
+
+    def make_room_to_merge(self, name: str) -> None:
+        """Have space in an image's parent for what the image holds.  Errors: 44."""
+
+    def end_merge(self, into: str, *, disk: bool) -> None:
+        """A merge into an image ended, well or not; ``disk``: it is a disk's own now."""
+
+    def data_bytes(self, name: str) -> int:
+        """About how much an image holds, also while a backend writes to it."""
+        return self.nodes[name].used_bytes
+
+    def source(self, name: str) -> tuple[str, str]:
+        """What ``qemu-img`` calls the content of an image with all below: name and format."""
+        return str(self.path(name)), self.nodes[name].format
 
     def chain(self, name: str) -> list[str]:
         """An image and all below it; ends at a missing parent or a loop."""

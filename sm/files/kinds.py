@@ -16,8 +16,10 @@ from sm import errors, probe_xml
 from sm.files import mounts
 from sm.files.library import Library
 from sm.files.mounts import System
+from sm.files.record_log import RecordLog
 from sm.files.sr import FileSr
 from sm.files.state import disk_errors, make_sr
+from sm.files.store import METADATA, FolderStore
 from xapi_py.base.rpc.errors import RpcError
 
 Config = Mapping[str, str]
@@ -85,7 +87,10 @@ class Kind:
             refusal = errors.backend_failure(errors.READ_ONLY_FILE_SYSTEM)
             mounts.writable(folder, refusal)
             run_folder = self.host.run_folder / "d" / sr
-            return FileSr(sr, self.type, folder / sr, run_folder, self.host.uuid, notify, hook)
+            with disk_errors(errors.backend_failure(errors.SR_UNAVAILABLE, f"no such SR: {sr}")):
+                log = RecordLog(folder / sr / METADATA, hook)
+                store = FolderStore(folder / sr, self.host.uuid, log)
+            return FileSr(sr, self.type, store, run_folder, self.host.uuid, notify, hook)
         except BaseException:
             self.close_medium(sr, config)
             raise

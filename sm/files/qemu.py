@@ -67,12 +67,17 @@ def commit_command(image: Path) -> Sequence[str]:
 
 
 def convert_command(
-    source: str, source_format: str, target: Path, target_format: str
+    source: str, source_format: str, target: Path, target_format: str, *, blank: bool = True
 ) -> Sequence[str]:
-    """The command that copies a disk into a new, empty image, with progress."""
+    """The command that copies a disk into a new image, with progress.
+
+    ``blank``: the image reads as zeros.  A source without a format says itself what it is.
+    """
     return (
-        *("qemu-img", "convert", "-p", "-U", "-n", "--target-is-zero", "-W", "-m", "8"),
-        *("-f", source_format, "-O", target_format, source, str(target)),
+        *("qemu-img", "convert", "-p", "-U", "-n", "-W", "-m", "8"),
+        *(("--target-is-zero",) if blank else ()),
+        *(("-f", source_format) if source_format else ()),
+        *("-O", target_format, source, str(target)),
     )
 
 

@@ -16,6 +16,7 @@ from typing import Final
 import orjson
 
 Record = dict[str, object]
+Changes = dict[str, Record | None]
 
 COMPACT_BYTES: Final = 1024**2
 """A shorter file is never rewritten."""

@@ -1,17 +1,14 @@
-"""One file SR: what each operation does to records and images.  Blocking.
+"""One SR: what each operation does to records and images.  Blocking.
 
 Every operation makes what it needs first and has one commit of records as its
 point of no return.  Design: doc/design/002-file-sr.md.
 """
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
 from sm import errors
 from sm.contract import SrStat, Vdi, VdiSpec
-from sm.files import qemu
 from sm.files.chains import MAX_CHAIN
 from sm.files.disks import (
     CALLER_OWNED,
@@ -22,20 +19,19 @@ from sm.files.disks import (
     new_disk,
     valid_size,
 )
+from sm.files.record_log import Changes
 from sm.files.state import SrState, disk_errors
-from sm.files.tracking import Changes
 from xapi_py.base.names import new_uuid
 from xapi_py.base.rpc.errors import RpcError
 
 
 class FileSr(SrState):
-    """The operations on an SR in a folder of this host."""
+    """The operations on an SR, whatever it is kept on."""
 
     def stat(self) -> SrStat:
-        """Space is that of the file system: other users of it count."""
         record = self.log.records["sr"]
-        with disk_errors(errors.backend_failure(errors.SR_SCAN, "the folder cannot be read")):
-            space = os.statvfs(self.folder)
+        with disk_errors(errors.backend_failure(errors.SR_SCAN, "the medium cannot be read")):
+            space = self.store.space()
         nodes = self.images.nodes
         sizes = (nodes[d.node].virtual_size for d in self.disks() if d.node in nodes)
         sm_config = record["sm_config"]
@@ -45,8 +41,8 @@ class FileSr(SrState):
             type=self.type,
             name_label=str(record["name_label"]),
             name_description=str(record["name_description"]),
-            physical_size=space.f_blocks * space.f_frsize,
-            physical_utilisation=(space.f_blocks - space.f_bfree) * space.f_frsize,
+            physical_size=space.size,
+            physical_utilisation=space.used,
             virtual_allocation=sum(sizes),
             sm_config=sm_config,
             generation=self.log.generation,
@@ -54,7 +50,7 @@ class FileSr(SrState):
 
     def scan(self) -> list[Vdi]:
         """All disks and hidden images; damaged ones are among them and stop nothing."""
-        with disk_errors(errors.backend_failure(errors.SR_SCAN, "the folder cannot be read")):
+        with disk_errors(errors.backend_failure(errors.SR_SCAN, "the medium cannot be read")):
             self.log.refresh()
             self.images.look()
         disks = self.disks()
@@ -89,14 +85,14 @@ class FileSr(SrState):
     def destroy(self) -> None:
         if any(self.disks()):
             raise errors.backend_failure(errors.SR_NOT_EMPTY)
-        self.log.close()
+        self.backends.stop_views()
         with disk_errors():
-            shutil.rmtree(self.folder)
+            self.store.erase()
         self.notify("sr", self.uuid)
 
     def detach(self) -> None:
         self.backends.stop_views()
-        self.log.close()
+        self.store.close()
 
     def vdi_create(self, spec: VdiSpec) -> Vdi:
         check_texts(spec.name_label, spec.name_description)
@@ -107,6 +103,7 @@ class FileSr(SrState):
         with self.new_images() as made, disk_errors():
             self.images.make(node, size, raw=raw)
             made.append(node)
+            self.images.make_room(node)
             self.images.sync()
             disk = new_disk(uuid, node, spec)
             self.put(disk)
@@ -164,11 +161,13 @@ class FileSr(SrState):
         return self.record(self.disk(copy.uuid))
 
     def _fork_images(self, disk: Disk, copy: Disk, made: list[str], snapshot: bool) -> None:
-        node, old = self.images.nodes[disk.node], disk.node
+        node, old = self.images.examine(disk.node), disk.node
         share = node.empty and node.parent and not self.backends.is_running(disk.uuid)
         base = node.parent if share else old
         self.images.make(copy.node, node.virtual_size, base)
         made.append(copy.node)
+        if not snapshot:
+            self.images.make_room(copy.node)
         tracked = disk.tracked and snapshot
         if share and not tracked:
             self.images.sync()
@@ -177,6 +176,8 @@ class FileSr(SrState):
         top = new_uuid()
         self.images.make(top, node.virtual_size, base)
         made.append(top)
+        if not disk.members.get("is_a_snapshot"):
+            self.images.make_room(top)
         if disk.tracked:
             self.tracking.start(top)
         self.images.sync()
@@ -193,6 +194,7 @@ class FileSr(SrState):
         elif disk.tracked:
             changes |= self.tracking.inherit(disk, old)
         self.put(moved, copy, changes=changes)
+        self.images.trim(old)
 
     def vdi_revert(self, vdi: str, snapshot: str) -> Vdi:
         disk, source = self.usable(vdi), self.usable(snapshot)
@@ -200,27 +202,18 @@ class FileSr(SrState):
         self.free(vdi)
         self.free(snapshot)
         with self.new_images() as made, disk_errors():
-            source = self._push_down(source, made)
+            source = self.push_down(source, made)
             node = self.images.nodes[source.node]
             top = new_uuid()
             self.images.make(top, node.virtual_size, node.parent)
             made.append(top)
+            self.images.make_room(top)
             self.images.sync()
             moved = replace(disk.with_members(cbt_enabled=False), node=top)
             changes = self.tracking.unlink(vdi, keep_changes=False)
             self.put(source, moved, changes=changes)
         self.images.delete(disk.node)
         return self.record(moved)
-
-    def _push_down(self, disk: Disk, made: list[str]) -> Disk:
-        """Give the disk with what it holds in a parent; commit the answer."""
-        node = self.images.nodes[disk.node]
-        if node.parent and node.empty:
-            return disk
-        top = new_uuid()
-        self.images.make(top, node.virtual_size, disk.node)
-        made.append(top)
-        return replace(disk, node=top)
 
     def vdi_resize(self, vdi: str, virtual_size: int) -> Vdi:
         disk = self.usable(vdi)
@@ -234,8 +227,8 @@ class FileSr(SrState):
             return self.record(disk)
         self.not_busy(vdi)
         self.free(vdi)
-        qemu.resize(self.images.path(disk.node), node.format, size)
-        self.images.look_at(disk.node)
+        with disk_errors():
+            self.images.resize(disk.node, size)
         self.put(disk)
         return self.record(disk)
 
@@ -304,6 +297,7 @@ class FileSr(SrState):
             top = new_uuid()
             self.images.make(top, self.images.nodes[base].virtual_size, base)
             made.append(top)
+            self.images.make_room(top)
             self.images.sync()
             self.put(replace(disk, node=top, reset_base=base))
         if disk.node != base:
@@ -319,11 +313,9 @@ class FileSr(SrState):
         if root in self.images.chain(below.node):
             raise errors.backend_failure(errors.VDI_CREATE, "a chain cannot be its own parent")
         with self.new_images() as made, disk_errors():
-            fresh = self._push_down(below, made)
+            fresh = self.push_down(below, made)
             base = self.images.nodes[fresh.node].parent
             self.images.sync()
             self.put(fresh)
-        path = self.images.path(base)
-        qemu.set_backing(self.images.path(root), path.name, path.suffix[1:])
-        self.images.look_at(root)
+        self.images.adopt(root, base, told=False)
         self.put(above)

@@ -1,4 +1,4 @@
-"""The state of one file SR on its medium, and repairing it.  Blocking.
+"""The state of one SR on its medium, and repairing it.  Blocking.
 
 Every operation makes what it needs first and has one commit of records as its
 point of no return; what is left over from a killed process is garbage that
@@ -6,12 +6,10 @@ point of no return; what is left over from a killed process is garbage that
 """
 
 import errno
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from sm import errors
 from sm.contract import Vdi
@@ -22,13 +20,11 @@ from sm.files.disks import (
     from_record,
     to_vdi,
 )
-from sm.files.images import Images
-from sm.files.record_log import RecordLog, sync_folder
-from sm.files.tracking import Changes, Tracking
+from sm.files.record_log import Changes, RecordLog, sync_folder
+from sm.files.store import FOLDERS, METADATA, Store
+from sm.files.tracking import Tracking
+from xapi_py.base.names import new_uuid
 from xapi_py.base.rpc.errors import RpcError
-
-FOLDERS: Final = ("nodes", "cbt", "locks")
-METADATA: Final = "metadata"
 
 
 def make_sr(
@@ -73,7 +69,7 @@ def disk_errors(other: RpcError | None = None) -> Iterator[None]:
 
 
 class SrState:
-    """What an SR in a folder of this host holds, and the steps operations are made of.
+    """What an SR holds, and the steps operations are made of.
 
     ``run_folder`` is for sockets of backends.  ``notify`` is told of changed
     disks and of the SR.  ``hook`` is called around every step that lasts.
@@ -83,7 +79,7 @@ class SrState:
         self,
         uuid: str,
         sr_type: str,
-        folder: Path,
+        store: Store,
         run_folder: Path,
         host: str,
         notify: Callable[..., object] = lambda *_: None,
@@ -91,27 +87,32 @@ class SrState:
     ) -> None:
         self.uuid = uuid
         self.type = sr_type
-        self.folder = folder
+        self.store = store
         self.host = host
         self.notify = notify
         self.hook = hook
-        with disk_errors(errors.backend_failure(errors.SR_UNAVAILABLE, f"no such SR: {uuid}")):
-            os.scandir(folder / "nodes").close()
-            self.log = RecordLog(folder / METADATA, hook)
+        self.log = store.log
         if "sr" not in self.log.records:
             raise errors.backend_failure(errors.SR_UNAVAILABLE, f"no such SR: {uuid}")
-        self.images = Images(folder / "nodes")
-        self.tracking = Tracking(folder / "cbt", self.log, self.images)
+        self.images = store.images
+        self.tracking = Tracking(store.bits, self.log, self.images)
         self.backends = Backends(run_folder, self.images)
         self.busy: dict[str, str] = {}
         self.keep: set[str] = set()
         self.repair()
+
+    def take_charge(self) -> None:
+        """Become the host that changes the SR, which finishes what another one left."""
+        if not self.store.mine and self.store.take_charge():
+            self.repair()
 
     def repair(self) -> None:
         """Bring what a killed process left into order: finish or forget its last step."""
         with disk_errors():
             self.images.look()
             self.backends.look()
+            if not self.store.mine:
+                return
             for name, record in list(self.log.records.items()):
                 if name.startswith("journal/"):
                     self._finish_switch(name, name.removeprefix("journal/"), str(record["node"]))
@@ -132,7 +133,7 @@ class SrState:
             changes[f"vdi/{vdi}"] = replace(disk, node=node).to_record()
             if self.backends.is_active(vdi):
                 self.backends.ensure_image(vdi, node)
-        self.log.commit(changes)
+        self.commit(changes)
 
     # -- reading
 
@@ -184,11 +185,14 @@ class SrState:
     def chains(self) -> Chains:
         """The tree with how each disk is used."""
         uses = {}
+        elsewhere = self.store.held_elsewhere()
         for disk in self.disks():
             active = self.backends.is_active(disk.uuid)
             busy = self.busy.get(disk.uuid, "")
             if not busy and not active and self.backends.is_running(disk.uuid):
                 busy = "its content is being read or written as a file"
+            if not busy and disk.uuid in elsewhere:
+                busy = "it is in use by another host"
             if not busy and disk.reset_base:
                 busy = "it is reset when its VM starts"
             uses[disk.uuid] = Use(disk.node, active, disk.tracked, busy)
@@ -200,16 +204,20 @@ class SrState:
 
     def free_bytes(self) -> int:
         """Space left for images."""
-        space = os.statvfs(self.folder)
-        return space.f_bavail * space.f_frsize
+        return self.store.space().free
+
+    def commit(self, changes: Changes) -> None:
+        """Commit records with those about images."""
+        with disk_errors():
+            self.log.commit({**self.images.pending(), **changes})
+        self.images.committed()
 
     def put(self, *disks: Disk, **others: object) -> None:
         """Commit disks, with other records as ``changes``; then tell about them."""
         changes: Changes = {f"vdi/{d.uuid}": d.to_record() for d in disks}
         more = others.get("changes", {})
         assert isinstance(more, dict)
-        with disk_errors():
-            self.log.commit({**changes, **more})
+        self.commit({**changes, **more})
         for disk in disks:
             self.notify("vdi", self.uuid, disk.uuid)
         self.notify("sr", self.uuid)
@@ -233,7 +241,7 @@ class SrState:
 
     def free(self, vdi: str) -> None:
         """Close views of a disk that nobody reads.  Errors: VDI_IN_USE when it is active."""
-        if self.holders(vdi) or self.backends.is_active(vdi):
+        if self.store.holders(vdi) or self.backends.is_active(vdi):
             raise errors.backend_failure(errors.VDI_IN_USE)
         self.backends.stop_view(vdi)
 
@@ -241,41 +249,27 @@ class SrState:
         """Let a running backend write to a new image; the log says so before it happens.
 
         When nobody knows whether it happened, the image stays for ``repair``.
+        Errors: Activated_on_another_host, whose backend we cannot tell.
         """
+        other = self.store.held_elsewhere().get(disk.uuid)
+        if other is not None:
+            raise errors.activated_elsewhere(other)
         if not self.backends.is_active(disk.uuid):
             self.backends.stop_view(disk.uuid)
             return
-        self.log.commit({f"journal/{disk.uuid}": {"node": node}})
+        self.commit({f"journal/{disk.uuid}": {"node": node}})
         made.remove(node)
         self.backends.switch(disk.uuid, node)
         self.hook("switched")
 
-    # -- locks between hosts
-
-    def holders(self, vdi: str) -> list[tuple[str, bool]]:
-        """Hosts that have a disk active, and whether for writing."""
-        found = []
-        for name in os.listdir(self.folder / "locks"):
-            held, host, mode = name.rsplit("+", 2)
-            if held == vdi:
-                found.append((host, mode == "rw"))
-        return found
-
-    def lock(self, vdi: str, *, writing: bool, sharable: bool) -> None:
-        """Take the disk for this host.  Errors: Activated_on_another_host."""
-        mine = self.folder / "locks" / f"{vdi}+{self.host}+{'rw' if writing else 'ro'}"
-        mine.touch()
-        for host, rw in self.holders(vdi):
-            if host != self.host and writing and rw and not sharable:
-                mine.unlink()
-                raise errors.activated_elsewhere(host)
-
-    def unlock(self, vdi: str) -> None:
-        """Let the disk go."""
-        for mode in ("rw", "ro"):
-            (self.folder / "locks" / f"{vdi}+{self.host}+{mode}").unlink(missing_ok=True)
-
-    def release_locks(self, host_uuid: str) -> None:
-        for name in os.listdir(self.folder / "locks"):
-            if name.rsplit("+", 2)[1] == host_uuid:
-                (self.folder / "locks" / name).unlink(missing_ok=True)
+    def push_down(self, disk: Disk, made: list[str]) -> Disk:
+        """Give the disk with what it holds in a parent; commit the answer."""
+        node = self.images.examine(disk.node)
+        if node.parent and node.empty:
+            return disk
+        top = new_uuid()
+        self.images.make(top, node.virtual_size, disk.node)
+        made.append(top)
+        if not disk.members.get("is_a_snapshot"):
+            self.images.make_room(top)
+        return replace(disk, node=top)

@@ -6,8 +6,6 @@ Source: briefs, storage section 4.7.
 """
 
 import base64
-import os
-from pathlib import Path
 from typing import Final
 
 from sm import errors
@@ -15,30 +13,33 @@ from sm.drivers.change_log import BLOCK_BYTES, ChangeLog, changes_between, empty
 from sm.files import qemu
 from sm.files.disks import Disk
 from sm.files.images import Images
-from sm.files.record_log import Record, RecordLog, sync_folder
+from sm.files.record_log import Changes, Record
+from sm.files.store import BitFiles, Log
 from sm.images import qcow2
 from xapi_py.base.names import new_uuid
 
 BITMAP: Final = "cbt"
-Changes = dict[str, Record | None]
 
 
 class Tracking:
     """The change logs of one SR."""
 
-    def __init__(self, folder: Path, log: RecordLog, images: Images) -> None:
-        self._folder = folder
+    def __init__(self, bits: BitFiles, log: Log, images: Images) -> None:
+        self._bits = bits
         self._log = log
         self._images = images
 
     def start(self, image: str) -> None:
         """Record changes of an image that is not open."""
-        qemu.add_bitmap(self._images.path(image), BITMAP, BLOCK_BYTES)
+        with self._images.at_hand(image):
+            self._images.make_room(image, disk=False)
+            qemu.add_bitmap(self._images.path(image), BITMAP, BLOCK_BYTES)
 
     def stop(self, image: str) -> None:
         """Record no more changes of an image that is not open."""
-        if self._find(image) is not None:
-            qemu.remove_bitmap(self._images.path(image), BITMAP)
+        with self._images.at_hand(image):
+            if self._find(image) is not None:
+                qemu.remove_bitmap(self._images.path(image), BITMAP)
 
     def _find(self, image: str) -> qcow2.StoredBitmap | None:
         with self._images.opened(image) as pread:
@@ -68,7 +69,7 @@ class Tracking:
         """Hand what changed in ``image`` to a snapshot; the disk's log starts over."""
         name = f"{new_uuid()}.bits"
         old = self._record(disk.uuid) or {"parent": "", "file": ""}
-        _write(self._folder / name, union(self._stored(old), self.bits(image)))
+        self._bits.write(name, union(self._stored(old), self.bits(image)))
         before = str(old["parent"])
         changes: Changes = {
             f"log/{snapshot}": {"parent": before, "child": disk.uuid, "file": name},
@@ -83,7 +84,7 @@ class Tracking:
         """Keep what changed in ``image`` with the disk, which goes on in another image."""
         old = self._record(disk.uuid) or {"parent": "", "child": "", "file": ""}
         name = f"{new_uuid()}.bits"
-        _write(self._folder / name, union(self._stored(old), self.bits(image)))
+        self._bits.write(name, union(self._stored(old), self.bits(image)))
         return {f"log/{disk.uuid}": {**old, "file": name}}
 
     def unlink(self, disk: str, *, keep_changes: bool) -> Changes:
@@ -108,7 +109,7 @@ class Tracking:
     def _joined(self, first: Record, second: Record) -> str:
         """Make a file with the bits of both; for a disk itself, what its image does not know."""
         name = f"{new_uuid()}.bits"
-        _write(self._folder / name, union(self._stored(first), self._stored(second)))
+        self._bits.write(name, union(self._stored(first), self._stored(second)))
         return name
 
     def _record(self, disk: str) -> Record | None:
@@ -116,7 +117,7 @@ class Tracking:
 
     def _stored(self, record: Record) -> bytes:
         name = str(record["file"])
-        return (self._folder / name).read_bytes() if name else b""
+        return self._bits.read(name) if name else b""
 
     def between(self, first: str, second: Disk) -> str:
         """Blocks that changed after ``first`` up to ``second``, base64.
@@ -149,14 +150,12 @@ class Tracking:
     def drop_unused(self) -> None:
         """Remove files no record names."""
         used = {str(r["file"]) for n, r in self._log.records.items() if n.startswith("log/")}
-        for name in os.listdir(self._folder):
+        for name in self._bits.names():
             if name not in used:
-                (self._folder / name).unlink(missing_ok=True)
+                self._bits.delete(name)
 
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(path.parent)
+    def merge(self, image: str, source: str) -> None:
+        """Record in an image what another one recorded, both not open."""
+        self.start(image)
+        with self._images.at_hand(image, source):
+            qemu.merge_bitmap(self._images.path(image), self._images.path(source), BITMAP)
