@@ -120,25 +120,52 @@ class Backend:
     """How a domain's disk reaches a VDI: parameters of the block device.
 
     ``params`` goes into the device's backend, ``path`` is what the control
-    domain itself may open, or empty.
+    domain itself may open, or empty; ``uri`` is an NBD export.
     """
 
     backend_type: str
     params: str
     path: str
     extra: Config = field(default_factory=dict)
+    uri: str = ""
 
     def to_wire(self) -> list[list[object]]:
-        """Give the list of implementations, best first."""
+        """Give the list of implementations: XenDisk, then Nbd, File or BlockDevice."""
         disk = {
             "params": self.params,
             "extra": dict(self.extra),
             "backend_type": self.backend_type,
         }
         found: list[list[object]] = [["XenDisk", disk]]
-        if self.path:
+        if self.uri:
+            found.append(["Nbd", {"uri": self.uri}])
+        elif self.path.startswith("/dev/"):
             found.append(["BlockDevice", {"path": self.path}])
+        elif self.path:
+            found.append(["File", {"path": self.path, "format": "raw"}])
         return found
+
+
+def nbd_backend(socket: str, vdi: str, sr_type: str) -> Backend:
+    """Describe a disk that is served at a unix socket, as an export named by its uuid."""
+    extra = {"vdi-uuid": vdi, "storage-type": sr_type}
+    uri = f"nbd+unix:///{vdi}?socket={socket}"
+    return Backend("qdisk", f"nbd:unix:{socket}:exportname={vdi}", "", extra, uri)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a process of this host reaches a disk's data: a raw file, or an NBD export.
+
+    ``blank``: it reads as zeros.  ``depth``: how many images lie above those
+    shared with the disk asked about, -1 when nothing is known to be shared.
+    """
+
+    path: str = ""
+    socket: str = ""
+    export: str = ""
+    blank: bool = False
+    depth: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +251,16 @@ class AttachedSr(Protocol):
 
     async def vdi_path(self, vdi: str, writable: bool) -> str:
         """Give a raw file with the disk's content; it exists when this returns."""
+
+    async def vdi_open(self, vdi: str, mode: str, base: str) -> Access:
+        """Open a disk for a process of this host, which closes it.
+
+        ``mode`` "read"; "amend" to write on top of what it holds; "replace" to
+        write all of it.  ``base``: a disk to tell ``depth`` for, or "".
+        """
+
+    async def vdi_close(self, vdi: str, mode: str, commit: bool, extents: Extents) -> Vdi:
+        """End what ``vdi_open`` began.  Without ``commit`` what was written need not stay."""
 
     async def vdi_content(self, vdi: str, image: bool = False) -> Content:
         """Give a disk's data for ``vdi_fill``; with ``image`` in the disk's own format."""

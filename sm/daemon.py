@@ -1,7 +1,7 @@
 """The storage daemon's RPC methods."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 from sm import errors
 from sm.attached_srs import AttachedSrs
@@ -287,6 +287,23 @@ class VdiMethods:
     async def path(self, sr: str, vdi: str, read_write: bool = False) -> object:
         return await self._run(sr, lambda s: s.vdi_path(vdi, read_write))
 
+    async def open_data(self, sr: str, vdi: str, mode: str = "read", base: str = "") -> object:
+        return asdict(await self.srs.run(sr, lambda s: s.vdi_open(vdi, mode, base)))
+
+    async def close_data(
+        self,
+        sr: str,
+        vdi: str,
+        mode: str = "read",
+        commit: bool = False,
+        extents: list[list[int]] | None = None,
+    ) -> object:
+        pairs = [(int(offset), int(length)) for offset, length in extents or ()]
+        result = await self._run(sr, lambda s: s.vdi_close(vdi, mode, commit, pairs))
+        if mode != "read":
+            self.srs.collect_later(sr)
+        return result
+
     async def note_written(
         self, sr: str, vdi: str, extents: list[list[int]], simulated: bool = False
     ) -> object:
@@ -298,7 +315,7 @@ class VdiMethods:
             "create introduce destroy snapshot clone revert resize resize_online stat set "
             "set_name_label set_name_description set_persistent set_content_id copy enable_cbt "
             "disable_cbt data_destroy list_changed_blocks epoch_begin epoch_end compose path "
-            "note_written"
+            "note_written open_data close_data"
         )
         return {f"VDI.{name}": getattr(self, name) for name in names.split()}
 

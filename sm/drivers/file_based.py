@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sm import errors
 from sm.contract import (
+    Access,
     AttachedSr,
     Backend,
     Config,
@@ -258,6 +259,16 @@ class FileBasedSr:
     async def vdi_path(self, vdi: str, writable: bool) -> str:
         await self._let_go(vdi)
         return str(await self._call("vdi_path", vdi=vdi, writable=writable))
+
+    async def vdi_open(self, vdi: str, mode: str, base: str) -> Access:
+        await self._let_go(vdi)
+        return Access(**await self._call("open_data", vdi=vdi, mode=mode, base=base))
+
+    async def vdi_close(self, vdi: str, mode: str, commit: bool, extents: Extents) -> Vdi:
+        if mode != "read":
+            return await self._vdi("close_data", vdi, commit=commit)
+        await self._call("close_reader", vdi=vdi)
+        return await self.vdi_stat(vdi)
 
     async def vdi_content(self, vdi: str, image: bool = False) -> Content:
         await self._let_go(vdi)

@@ -24,6 +24,7 @@ from sm.contract import (
 from sm.drivers.array import Array, Lun
 from sm.drivers.content_files import ContentFiles
 from sm.drivers.medium import Disk, Locks, Medium, Records, Runner, SrRow
+from sm.drivers.path_access import PathAccess
 from sm.drivers.sr_types import TYPES, Item, Look, Place, SrType
 from sm.drivers.volumes import Tree, compact, to_vdi, utilisation
 from sm.plugins import Plugin
@@ -175,7 +176,7 @@ class SimulatorDriver:
         raise RpcError(errors.BACKEND_ERROR, "SR_OPERATION_NOT_SUPPORTED")
 
 
-class SimulatedSr:
+class SimulatedSr(PathAccess):
     """A ``sm.contract.AttachedSr`` on a simulated medium."""
 
     concurrency = 1000

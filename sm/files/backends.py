@@ -15,6 +15,10 @@ from sm.files.images import Images
 from sm.files.storage_daemon import StorageDaemon, node_name
 
 ACTIVE: Final = "active"
+READER: Final = "reader"
+WRITER: Final = "writer"
+SERVED: Final = (ACTIVE, READER, WRITER)
+"""Uses that reach the disk at its socket; the others are files."""
 MAX_VIEWS: Final = 8
 
 
@@ -54,8 +58,8 @@ class Backends:
         return vdi in self._modes
 
     def views(self) -> list[str]:
-        """Disks shown as a file and nothing else."""
-        return [vdi for vdi, mode in self._modes.items() if mode != ACTIVE]
+        """Disks that are only read, or shown as a file."""
+        return [vdi for vdi, mode in self._modes.items() if mode not in (ACTIVE, WRITER)]
 
     def _start(self, vdi: str, node: str, mode: str, *, writable: bool) -> StorageDaemon:
         daemon = self._daemon(vdi)
@@ -65,7 +69,7 @@ class Backends:
             if writable:
                 self._images.make_room(node)
             chain = self._images.chain_files(node)
-            daemon.start(chain, writable=writable, serve=mode == ACTIVE)
+            daemon.start(chain, writable=writable, serve=mode in SERVED)
         except BaseException:
             self._images.let_go(vdi)
             self._note(vdi).unlink()
@@ -94,22 +98,46 @@ class Backends:
         wanted = "write" if writable else "read"
         if mode and (mode == "write" or mode == wanted) and self._daemon(vdi).running():
             return self._daemon(vdi).file_path
-        self.stop(vdi)
+        self.stop_view(vdi)
+        self._make_room()
+        return self._start(vdi, node, wanted, writable=writable).file_path
+
+    def serve_reader(self, vdi: str, node: str) -> tuple[Path, str]:
+        """Serve a disk for reading; gives socket and name of the export."""
+        daemon, mode = self._daemon(vdi), self._modes.get(vdi, "")
+        if mode == ACTIVE:
+            return daemon.nbd_path, daemon.add_reader()
+        if mode != READER or not daemon.running():
+            self.stop_view(vdi)
+            self._make_room()
+            self._start(vdi, node, READER, writable=False)
+        return daemon.nbd_path, vdi
+
+    def serve_writer(self, vdi: str, node: str) -> tuple[Path, str]:
+        """Serve an image for writing under the name of a disk that nobody uses."""
+        self.stop_view(vdi)
+        return self._start(vdi, node, WRITER, writable=True).nbd_path, vdi
+
+    def _make_room(self) -> None:
         for other in self.views()[: -(MAX_VIEWS - 1)]:
             with contextlib.suppress(Exception):
                 self.stop_view(other)
-        return self._start(vdi, node, wanted, writable=writable).file_path
+
+    def is_alive(self, vdi: str) -> bool:
+        """Whether the backend's process is there."""
+        return self._daemon(vdi).running()
 
     def stop_view(self, vdi: str) -> None:
         """End a view.  Errors: VDI_IN_USE while somebody has the file open."""
         if vdi in self._modes and not self.is_active(vdi):
-            if self.in_use(vdi):
+            if self._modes[vdi] == WRITER or self.in_use(vdi):
                 raise errors.backend_failure(errors.VDI_IN_USE)
             self.stop(vdi)
 
     def in_use(self, vdi: str) -> bool:
-        """Whether any process has a view's file open."""
-        return self._daemon(vdi).file_in_use()
+        """Whether any process has a view's file open, or is connected to its socket."""
+        daemon = self._daemon(vdi)
+        return daemon.connected() if self._modes.get(vdi) in SERVED else daemon.file_in_use()
 
     def stop_unused_views(self) -> None:
         """End the views that no process has open."""

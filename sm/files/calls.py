@@ -11,6 +11,7 @@ from sm.files.content import ContentOf
 from sm.files.kinds import KINDS, Host, Kind
 from sm.files.library import Library
 from sm.files.sr import FileSr
+from sm.files.transfers import Transfers
 
 Call = Callable[..., Any]
 
@@ -92,7 +93,12 @@ class Worker:
             self._sr.backends.stop_unused_views()
 
     def _offer_files(self, sr: FileSr) -> None:
-        content, collector = ContentOf(sr), Collector(sr)
+        content, collector, transfers = ContentOf(sr), Collector(sr), Transfers(sr)
+
+        def start_collecting() -> None:
+            transfers.drop_dead()
+            collector.start()
+
         self._calls |= {name: getattr(sr, name) for name in _SR_CALLS}
         self._calls |= {
             "vdi_create": lambda spec: sr.vdi_create(VdiSpec(**spec)),
@@ -106,10 +112,13 @@ class Worker:
             "end_read": content.end_read,
             "begin_fill": content.begin_fill,
             "end_fill": content.end_fill,
+            "open_data": transfers.open,
+            "close_data": transfers.close,
+            "close_reader": transfers.close_reader,
             "vdi_attach": content.attach,
             "vdi_activate": content.activate,
             "vdi_deactivate": content.deactivate,
-            "gc_start": collector.start,
+            "gc_start": start_collecting,
             "gc_next": collector.next_step,
             "gc_progress": collector.progress,
             "gc_finish": collector.finish,
@@ -123,6 +132,9 @@ class Worker:
             "vdi_create": lambda spec: library.vdi_create(VdiSpec(**spec)),
             "vdi_path": lambda vdi, writable: str(library.path_of(vdi)),
             "vdi_note_written": library.note_written,
+            "open_data": lambda vdi, mode, base: {"path": str(library.path_of(vdi))},
+            "close_data": lambda vdi, commit: library.note_written(vdi),
+            "close_reader": lambda vdi: None,
             "vdi_content": lambda vdi, image: {
                 "path": str(library.path_of(vdi)),
                 "data_bytes": library.disk(vdi).virtual_size,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sm import errors
-from sm.contract import Backend, Content, Vdi
+from sm.contract import Backend, Content, Vdi, nbd_backend
 from sm.files import qemu
 from sm.files.sr import FileSr
 from sm.files.state import disk_errors
@@ -128,8 +128,7 @@ class ContentOf:
         disk = sr.usable(vdi)
         if read_write and disk.members.get("read_only"):
             raise errors.backend_failure(errors.VDI_UNAVAILABLE, "the VDI is read-only")
-        address = f"nbd:unix:{sr.backends.address(vdi)}:exportname={vdi}"
-        return Backend("qdisk", address, "", {"vdi-uuid": vdi, "storage-type": sr.type})
+        return nbd_backend(str(sr.backends.address(vdi)), vdi, sr.type)
 
     def activate(self, vdi: str, read_write: bool) -> None:
         sr = self._sr

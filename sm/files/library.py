@@ -186,7 +186,8 @@ class Library:
         if read_write and disk.read_only:
             raise errors.backend_failure(errors.VDI_UNAVAILABLE, "the VDI is read-only")
         path = str(self.path_of(vdi))
-        return Backend("vbd3", path, path, {"vdi-uuid": vdi, "storage-type": self.type})
+        kind = "vbd3" if self.type == "udev" else "qdisk"
+        return Backend(kind, path, path, {"vdi-uuid": vdi, "storage-type": self.type})
 
     def note_written(self, vdi: str) -> Vdi:
         self.scan()

@@ -25,6 +25,8 @@ START_TIMEOUT_S: Final = 20.0
 CALL_TIMEOUT_S: Final = 60.0
 EXIT_TIMEOUT_S: Final = 30.0
 MAX_SOCKET_PATH: Final = 107
+READ_ONLY: Final = "-ro"
+"""What the name of an active disk's second export, for readers, ends in."""
 
 
 class StorageDaemon:
@@ -88,6 +90,7 @@ class StorageDaemon:
         writing = "on" if writable else "off"
         if serve:
             export = f"type=nbd,id=nbd,node-name={top},name={self.disk},writable={writing}"
+            export += ",allocation-depth=on"
             command += ["--nbd-server", "addr.type=unix,addr.path=nbd", "--export", export]
         else:
             self.file_path.touch()
@@ -108,6 +111,36 @@ class StorageDaemon:
         if done.returncode:
             self.clear()
             raise qemu.failure(done.stderr)
+
+    def add_reader(self) -> str:
+        """Serve the disk under another name for reading only; gives the name."""
+        name = f"{self.disk}{READ_ONLY}"
+        exports = self.command("query-block-exports")
+        if all(e["id"] != "reader" for e in exports):
+            self.command(
+                "block-export-add",
+                {
+                    "type": "nbd",
+                    "id": "reader",
+                    "node-name": str(exports[0]["node-name"]),
+                    "name": name,
+                    "writable": False,
+                    "allocation-depth": True,
+                },
+            )
+        return name
+
+    def connected(self) -> bool:
+        """Whether a process is connected to the disk's socket."""
+        inodes = set()
+        for link in Path(f"/proc/{self._pid()}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                inodes.add(os.readlink(link).removeprefix("socket:[").removesuffix("]"))
+        for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+            words = line.split()
+            if len(words) > 7 and words[7] == "nbd" and words[5] == "03" and words[6] in inodes:
+                return True
+        return False
 
     def show_file(self) -> Path:
         """Show the disk's content as a file, for reading if it is served too; gives its path."""

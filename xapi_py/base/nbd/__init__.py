@@ -1,0 +1,3 @@
+"""The network block device protocol: its messages and a client."""
+
+__all__: list[str] = []
