@@ -4,7 +4,7 @@ Each change is one call of the daemon with the whole network the host is to
 have: it is carried out completely or not at all.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -70,9 +70,18 @@ async def reach(call: Call, host: Ref, up: Collection[Ref], pif: Ref = NULL_REF)
         for ref in tuple(row.PIFs):
             tx.set("PIF", ref, "currently_attached", ref in up)
             if ref in up:
-                tx.set("PIF", ref, "MTU", network_config.mtu_of(db, db.row("PIF", ref)))
+                tx.set("PIF", ref, "MTU", _mtu(call, db.row("PIF", ref), links))
         _mark_tunnels(call, tx, row)
     refresh(db, host, links, call.now())
+
+
+def _mtu(call: Call, pif: Row, links: Mapping[str, Link]) -> int:
+    """Give the MTU a PIF has: hardware may refuse the one it was to have."""
+    network = call.db.find("network", pif.network)
+    names = network_config.devices_of(call.db, pif)
+    names += [network.bridge] if network is not None else []
+    found = [int(links[name]["mtu"]) for name in names if name in links]
+    return min([network_config.mtu_of(call.db, pif), *found])
 
 
 def _without_pif(call: Call, host: Row, bridges: dict[str, Any]) -> dict[str, Any]:

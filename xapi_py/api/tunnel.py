@@ -58,8 +58,7 @@ def _check_transport(call: Call, pif: Row, network: Row) -> None:
         case "sriov":
             raise err.CANNOT_ADD_TUNNEL_TO_SRIOV_LOGICAL(pif.ref)
         case "vlan":
-            below = network_config.tagged_pif(call.db, pif)
-            if below is not None and network_config.kind_of(below) == network_config.SRIOV:
+            if checks.is_vlan_on_sriov(call, pif):
                 raise err.CANNOT_ADD_TUNNEL_TO_VLAN_ON_SRIOV_LOGICAL(pif.ref)
     checks.no_sriov_on(call, network, err.NETWORK_INCOMPATIBLE_WITH_TUNNEL)
 

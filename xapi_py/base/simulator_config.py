@@ -54,6 +54,7 @@ class NicConfig:
     duplex: str = "full"
     carrier: bool = True
     mtu: int = 1500
+    max_mtu: int = 9710
     vendor: str = "Intel Corporation"
     product: str = "Ethernet Controller 10-Gigabit X540-AT2"
     pci_bus_path: str = ""

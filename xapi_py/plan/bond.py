@@ -5,6 +5,7 @@ Source: brief NETWORK 8.
 
 from collections.abc import Mapping
 
+from xapi_py.base.errors import ApiError
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.plan.network_config import has_ip
@@ -21,6 +22,8 @@ _CHOICES = {
     "lacp-fallback-ab": ("true", "false"),
 }
 NUMBER_KEY = "lacp-aggregation-key"
+MOST_MEMBERS = {"openvswitch": 4, "bridge": 2}
+"""NICs a bond may have, by the host's network backend."""
 
 IP_FIELDS = (
     "ip_configuration_mode",
@@ -65,6 +68,14 @@ def kept(mode: str, properties: Mapping[str, str]) -> dict[str, str]:
     """Give the options that stay good in another mode, with its defaults added."""
     good = {k: v for k, v in properties.items() if is_valid(mode, k, v)}
     return checked(mode, good)
+
+
+def size_error(count: int, backend: str) -> ApiError | None:
+    """Refuse more NICs than the backend is made for.  Source: brief NETWORK 8."""
+    most = MOST_MEMBERS.get(backend, max(MOST_MEMBERS.values()))
+    if count <= most:
+        return None
+    return err.OPERATION_NOT_ALLOWED(f"A bond of this host has at most {most} NICs")
 
 
 def primary_of(members: list[Row]) -> Row:

@@ -207,7 +207,9 @@ class SimulatedNetwork:
             nic.device,
             "nic",
             nic.mac.lower(),
-            self._interface(nic.device).mtu if nic.device in self._state.interfaces else nic.mtu,
+            min(self._interface(nic.device).mtu, nic.max_mtu)
+            if nic.device in self._state.interfaces
+            else nic.mtu,
             nic.device in self._state.interfaces,
             carrier,
             nic.speed_mbps if carrier else 0,

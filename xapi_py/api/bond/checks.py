@@ -5,6 +5,7 @@ from xapi_py.api.pif import checks
 from xapi_py.base.names import Ref
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
+from xapi_py.plan import bond as bond_plan
 from xapi_py.plan import network_config
 from xapi_py.plan.network_config import has_ip
 
@@ -43,6 +44,15 @@ def _check_member(call: Call, member: Row) -> None:
             raise err.PIF_IS_SRIOV_LOGICAL(member.ref)
     check_management(call, member)
     checks.clustering_allows(call, member)
+
+
+def check_size(call: Call, members: list[Row]) -> None:
+    """Errors: OPERATION_NOT_ALLOWED."""
+    host = call.db.row("host", members[0].host)
+    backend = host.software_version.get("network_backend", "")
+    problem = bond_plan.size_error(len(members), backend)
+    if problem is not None:
+        raise problem
 
 
 def check_management(call: Call, pif: Row) -> None:

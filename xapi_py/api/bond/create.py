@@ -3,7 +3,7 @@
 from typing import Any
 
 from xapi_py.api import host_network
-from xapi_py.api.bond.checks import check_members
+from xapi_py.api.bond.checks import check_members, check_size
 from xapi_py.api.bond.moving import (
     LiveMove,
     Saved,
@@ -39,7 +39,8 @@ async def create(
     Address, management, VLANs, tunnels and VIFs move from the members to the
     bond.  All of it is done or nothing.  Errors: see ``check_members``,
     NETWORK_UNMANAGED, NETWORK_ALREADY_CONNECTED, MAC_INVALID, INVALID_VALUE,
-    PIF_BOND_NEEDS_MORE_MEMBERS, PIF_CONFIGURATION_ERROR.
+    PIF_BOND_NEEDS_MORE_MEMBERS, PIF_CONFIGURATION_ERROR; OPERATION_NOT_ALLOWED for more NICs
+    than the network backend is made for, but for bonds a joining host takes over.
     """
     refs = tuple(dict.fromkeys(members))
     if not refs:
@@ -53,6 +54,8 @@ async def create(
         raise err.MAC_INVALID(mac)
     options = bond_plan.checked(mode, properties)
     check_members(call, pifs)
+    if not call.session.is_pool:
+        check_size(call, pifs)
     making = _Making(call, row, pifs, mac.lower(), mode, options)
     await host_network.change_records(call, host, making.edit, making.up, making.primary.ref)
     await move_live(call, making.live)

@@ -6,7 +6,7 @@ from xapi_py.api import host_network
 from xapi_py.api.call import Call
 from xapi_py.api.host.reach import reached
 from xapi_py.api.registry import message
-from xapi_py.base.names import Ref
+from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.base.undo import Undo
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
@@ -87,8 +87,14 @@ def check_management(call: Call, pif: Row) -> None:
 
 @message("host.management_disable")
 def management_disable(call: Call) -> None:
-    """Be managed over the local socket only.  Errors: HA_IS_ENABLED."""
+    """Be managed over the local socket only.
+
+    Errors: HA_IS_ENABLED; SLAVE_REQUIRES_MANAGEMENT_INTERFACE on a member of a pool.
+    """
     refuse_with_ha(call)
+    pool = call.db.row("pool", call.toolstack.pool)
+    if pool.master not in (call.toolstack.localhost, NULL_REF):
+        raise err.SLAVE_REQUIRES_MANAGEMENT_INTERFACE()
     host = call.db.row("host", call.toolstack.localhost)
     with call.db.transaction() as tx:
         for ref in tuple(host.PIFs):

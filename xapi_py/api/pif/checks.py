@@ -5,6 +5,7 @@ from xapi_py.base.errors import ErrorCode
 from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
+from xapi_py.plan import network_config
 
 
 def managed(pif: Row) -> None:
@@ -96,5 +97,21 @@ def network_is_free(call: Call, network: Row, host: Ref) -> None:
 def no_sriov_on(call: Call, network: Row, problem: ErrorCode) -> None:
     """Refuse a network that carries virtual functions of NICs; raises ``problem``."""
     for ref in network.PIFs:
-        if len(call.db.row("PIF", ref).sriov_logical_PIF_of):
+        pif = call.db.row("PIF", ref)
+        if len(pif.sriov_logical_PIF_of) or is_vlan_on_sriov(call, pif):
             raise problem(network.ref)
+
+
+def is_vlan_on_sriov(call: Call, pif: Row) -> bool:
+    """Tell whether a PIF is a VLAN of virtual functions."""
+    below = network_config.tagged_pif(call.db, pif)
+    return below is not None and network_config.kind_of(below) == network_config.SRIOV
+
+
+def only_vlans_on_sriov(call: Call, network: Row) -> None:
+    """Refuse a network with anything but such VLANs.
+
+    Errors: NETWORK_INCOMPATIBLE_WITH_VLAN_ON_SRIOV.
+    """
+    if not all(is_vlan_on_sriov(call, call.db.row("PIF", ref)) for ref in network.PIFs):
+        raise err.NETWORK_INCOMPATIBLE_WITH_VLAN_ON_SRIOV(network.ref)

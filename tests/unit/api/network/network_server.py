@@ -9,7 +9,7 @@ from tests.unit.api.server import Server
 from tests.unit.api.vm.pool import InProcess
 from xapi_py.api.network import new_bridge_name
 from xapi_py.base.names import NULL_REF, Ref
-from xapi_py.base.simulator_config import SimulatorConfig
+from xapi_py.base.simulator_config import HostConfig, NicConfig, SimulatorConfig
 from xapi_py.pool.gateway import Daemon, HostGateway
 from xcp_networkd import simulator_setup
 from xcp_networkd.config import HostNetwork, NetworkConfig
@@ -25,9 +25,13 @@ class UpToDate(Daemon):
 class NetworkServer(Server):
     """NICs eth0 (management) to eth3, with PIFs; call messages with a session of root."""
 
-    def __init__(self, folder: Path, **network: Any) -> None:
+    def __init__(
+        self, folder: Path, *, nics: int | tuple[NicConfig, ...] = 4, **network: Any
+    ) -> None:
         super().__init__(folder)
-        described = HostNetwork(1, SimulatorConfig().host(1).nics, NetworkConfig(**network))
+        cards = (NicConfig(),) * nics if isinstance(nics, int) else nics
+        cards = SimulatorConfig(hosts=(HostConfig(nics=cards),)).host(1).nics
+        described = HostNetwork(1, cards, NetworkConfig(**network))
         found: list[Any] = []
         building = simulator_setup.build(described, folder, self.clock)
         Deferred.fromCoroutine(building).addBoth(found.append)
@@ -39,8 +43,8 @@ class NetworkServer(Server):
         self.session = self.login()
         self.do("PIF.scan", self.this_host)
         self.put("PIF", self.pif("eth0"), management=True, ip_configuration_mode="DHCP")
-        for name in ("eth0", "eth1", "eth2", "eth3"):
-            self.put("PIF", self.pif(name), currently_attached=True)
+        for card in cards:
+            self.put("PIF", self.pif(card.device), currently_attached=True)
         # One call brings all up that are marked so.
         self.do("PIF.plug", self.pif("eth0"))
 
