@@ -101,3 +101,8 @@ class BodyStream:
         reader = self._reader
         if reader is not None and not reader.called:
             reader.callback(None)
+
+
+NO_BODY: Final = BodyStream(lambda: None, lambda: None)
+"""Nothing to read: for requests whose body is collected before they are handled."""
+NO_BODY.finish()

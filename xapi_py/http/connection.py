@@ -9,9 +9,9 @@ from twisted.python.failure import Failure
 
 from xapi_py.http import pages
 from xapi_py.http.answering import AnsweringConnection, Limits, State
-from xapi_py.http.bodies import BodyStream
+from xapi_py.http.bodies import NO_BODY, BodyStream
 from xapi_py.http.heads import ChunkedBody, Head, parse_head
-from xapi_py.http.messages import HttpError, Request, path_of
+from xapi_py.http.messages import HttpError, Request
 from xapi_py.http.peers import Peer, peer_of
 from xapi_py.http.routes import Route, Routes
 
@@ -138,11 +138,12 @@ class HttpConnection(AnsweringConnection):
             wanted = head.headers.get("access-control-request-headers", "")
             self._respond(pages.preflight(wanted))
             return
-        route = self._route = self._routes.find(method, path_of(head.target))
+        route = self._route = self._routes.find(method, head.path)
         if route is None:
             self._fail(403)
             return
-        body = BodyStream(self._pause, self._resume)
+        collected = route.content is not None
+        body = NO_BODY if collected else BodyStream(self._pause, self._resume)
         self._request = Request(
             method, head.target, head.version, head.headers, self._find_peer(), self, body
         )
@@ -189,7 +190,6 @@ class HttpConnection(AnsweringConnection):
         route = self._route
         assert request is not None and route is not None and route.content is not None
         request.content = content
-        request.body.finish()
         self._state = State.BUSY
         self._deadline = 0.0
         self._run(route.content.answer, request)

@@ -1,15 +1,19 @@
 """Read the head of a request."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final
 
 import httptools
 
-from xapi_py.http.messages import HttpError
+from xapi_py.http.messages import HttpError, path_of
 
 _FOLD = re.compile(rb"\r\n[ \t]+")
+_KEPT_HEADS: Final = 256
+"""Heads remembered: a client sends the same one again and again."""
 
 
 class _Events:
@@ -37,31 +41,33 @@ class _Events:
         self.complete = True
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Head:
-    """Request line and headers; ``upgrade`` if other bytes than HTTP may follow."""
+    """Request line and headers; ``upgrade`` if other bytes than HTTP may follow.
+
+    ``path`` is the target without its query, unquoted.
+    """
 
     method: str
     target: str
+    path: str
     version: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     keep_alive: bool
     upgrade: bool
-    _parser: Any
-    _events: _Events
+    text: bytes
 
     def chunks(self, feed: Callable[[bytes], None]) -> "ChunkedBody":
         """Give the reader of the chunked body that follows this head."""
-        self._events.chunk = feed
-        return ChunkedBody(self._parser, self._events)
+        return ChunkedBody(self.text, feed)
 
 
 class ChunkedBody:
-    """Takes the chunks of a body apart."""
+    """Takes the chunks of the body after a head apart."""
 
-    def __init__(self, parser: Any, events: _Events) -> None:
-        self._parser = parser
-        self._events = events
+    def __init__(self, head: bytes, feed: Callable[[bytes], None]) -> None:
+        self._parser, self._events, _ = _parse(head)
+        self._events.chunk = feed
 
     def feed(self, data: bytes) -> bool:
         """Take what arrived; tells whether the body is complete.
@@ -106,6 +112,13 @@ def parse_head(text: bytes, header_count: int) -> Head:
     Errors: HttpError 501 for unknown methods, 431 for too many headers, 500
     for a bad Content-Length, 400 for anything else that is no HTTP.
     """
+    if text.count(b"\r\n") - 2 > header_count:
+        raise HttpError(431)
+    return _read(text)
+
+
+@lru_cache(maxsize=_KEPT_HEADS)
+def _read(text: bytes) -> Head:
     if b"\r\n " in text or b"\r\n\t" in text:
         text = _FOLD.sub(b" ", text)
     try:
@@ -115,17 +128,16 @@ def parse_head(text: bytes, header_count: int) -> Head:
     except httptools.HttpParserError as error:
         once = _with_one_length(text)
         if once is not None:
-            return parse_head(once, header_count)
+            return _read(once)
         raise HttpError(500 if "Content-Length" in str(error) else 400, str(error)) from error
-    if text.count(b"\r\n") - 2 > header_count:
-        raise HttpError(431)
+    target = events.target.decode("latin-1")
     return Head(
         parser.get_method().decode("latin-1"),
-        events.target.decode("latin-1"),
+        target,
+        path_of(target),
         parser.get_http_version(),
-        events.headers,
+        MappingProxyType(events.headers),
         parser.should_keep_alive() and not upgrade,
         upgrade,
-        parser,
-        events,
+        text,
     )

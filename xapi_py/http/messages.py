@@ -1,6 +1,6 @@
 """Requests and responses as the handlers see them."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import unquote, unquote_plus
@@ -115,7 +115,7 @@ class Request:
     method: str
     target: str
     version: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     peer: Peer
     connection: Connection
     body: BodyStream
