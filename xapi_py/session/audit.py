@@ -9,14 +9,20 @@ import gzip
 import hashlib
 import logging
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_FILES = 100
+
+
+_SPECIAL = re.compile(r"[\\'\n\r]")
+_ESCAPES = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r"})
 
 
 def track_id(session_ref: str) -> str:
@@ -26,8 +32,20 @@ def track_id(session_ref: str) -> str:
 
 def quote(text: str) -> str:
     """Write a text as one quoted word on one line."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return "'" + escaped.replace("\n", "\\n").replace("\r", "\\r") + "'"
+    if _SPECIAL.search(text) is not None:
+        text = text.translate(_ESCAPES)
+    return f"'{text}'"
+
+
+@lru_cache(maxsize=1024)
+def _caller(session_ref: str, user_sid: str, user_name: str) -> str:
+    """Give the words that say who called; the same for all calls of a session."""
+    return " ".join(map(quote, (f"trackid={track_id(session_ref)}", user_sid, user_name)))
+
+
+@lru_cache(maxsize=4)
+def _stamp(second: int) -> str:
+    return time.strftime("%Y%m%dT%H:%M:%S", time.gmtime(second))
 
 
 class AuditLog:
@@ -55,16 +73,14 @@ class AuditLog:
         """Note a finished call; ``outcome`` is ``OK`` or ``ERROR:CODE``."""
         words = " ".join(f"({quote(name)} {quote(value)})" for name, value in arguments)
         verdict = "ALLOWED" if allowed else "DENIED"
-        self.append(
-            f"({quote('trackid=' + track_id(session_ref))} {quote(user_sid)} {quote(user_name)} "
-            f"{quote(verdict)} {quote(outcome)} 'API' {quote(method)} ({words}))"
-        )
+        caller = _caller(session_ref, user_sid, user_name)
+        self.append(f"({caller} '{verdict}' {quote(outcome)} 'API' {quote(method)} ({words}))")
 
     def append(self, text: str) -> None:
         """Add one line; a full disk is logged and does not fail the call."""
         now = time.time()
-        stamp = time.strftime("%Y%m%dT%H:%M:%S", time.gmtime(now))
-        line = f"[{stamp}.{int(now % 1 * 1000):03d}Z|audit|{self._hostname}] {text}\n"
+        milliseconds = int(now % 1 * 1000)
+        line = f"[{_stamp(int(now))}.{milliseconds:03d}Z|audit|{self._hostname}] {text}\n"
         data = line.encode("utf-8", "replace")
         if self._size + len(data) > MAX_FILE_BYTES:
             self._rotate_if_possible()
