@@ -130,14 +130,21 @@ class Database:
         return lambda: self._subscribers.remove(callback)
 
     def publish(self, classes: set[str]) -> None:
-        """Tell subscribers soon; for the commit queue."""
+        """Tell subscribers in the next turn; for the commit queue."""
         self._changed |= classes
         if not self._publishing and self._changed:
             self._publishing = True
-            self._clock.callLater(0, self._tell_subscribers)
+            self._clock.callLater(0, self._publish)
 
-    def _tell_subscribers(self) -> None:
+    def _publish(self) -> None:
         self._publishing = False
+        self.tell_subscribers(set())
+
+    def tell_subscribers(self, classes: set[str]) -> None:
+        """Tell subscribers now; for the commit queue, once in a turn at most."""
+        self._changed |= classes
+        if not self._changed:
+            return
         generation = self.durable_generation
         classes, self._changed = frozenset(self._changed), set()
         for callback in tuple(self._subscribers):

@@ -45,6 +45,8 @@ class Owner(Protocol):
 
     def publish(self, classes: set[str]) -> None: ...
 
+    def tell_subscribers(self, classes: set[str]) -> None: ...
+
 
 class CommitQueue:
     """Hand batches to the engine one at a time, everything waiting in each.
@@ -124,10 +126,13 @@ class CommitQueue:
         group = self._under_way
         assert group is not None
         self._under_way = None
-        self._owner.publish(group.classes)
         self.flush()
         for waiter in group.waiters:
             waiter.callback(None)
+        if self._engine.immediate:
+            self._owner.publish(group.classes)
+        else:
+            self._owner.tell_subscribers(group.classes)
 
     def _failed(self, failure: Failure) -> None:
         group, later = self._under_way, self._waiting

@@ -5,6 +5,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -29,10 +30,17 @@ CREATE TABLE object (
 );
 """
 _WRITE: Final = """
-INSERT INTO object (class, ref, fields, created, modified) VALUES (?, ?, ?, ?, ?)
+INSERT INTO object (class, ref, fields, created, modified) VALUES {}
 ON CONFLICT (class, ref) DO UPDATE SET
 fields = excluded.fields, created = excluded.created, modified = excluded.modified
 """
+_WRITES: Final = tuple((n, _WRITE.format(", ".join(["(?, ?, ?, ?, ?)"] * n))) for n in (64, 8, 1))
+"""Statements by how many rows they write.
+
+Each statement gives the interpreter lock away and has to get it back from a
+busy reactor, so few long ones are over sooner.
+"""
+_DELETE: Final = "DELETE FROM object WHERE class = ? AND ref = ?"
 _SET_META: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
 
 
@@ -164,8 +172,10 @@ class SqliteEngine:
         assert connection is not None
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany("DELETE FROM object WHERE class = ? AND ref = ?", batch.deleted)
-            connection.executemany(_WRITE, batch.rows)
+            if batch.deleted:
+                connection.executemany(_DELETE, batch.deleted)
+            for statement, rows in _grouped(batch.rows):
+                connection.execute(statement, tuple(chain.from_iterable(rows)))
             if batch.reserved:
                 connection.execute(_SET_META, ("reserved", batch.reserved))
             connection.execute("COMMIT")
@@ -214,6 +224,15 @@ class _Objects:
 
     def rename_class(self, old: str, new: str) -> None:
         self._connection.execute("UPDATE object SET class = ? WHERE class = ?", (new, old))
+
+
+def _grouped(rows: Sequence[StoredRow]) -> Iterator[tuple[str, Sequence[StoredRow]]]:
+    """Divide rows among the statements that write as many."""
+    first = 0
+    for size, statement in _WRITES:
+        while len(rows) - first >= size:
+            yield statement, rows[first : first + size]
+            first += size
 
 
 def _lock_file(path: Path, database: Path) -> int:
