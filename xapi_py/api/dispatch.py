@@ -8,7 +8,7 @@ Source: facts/traces, groups params, session and rbac.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -21,12 +21,13 @@ from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import new_uuid
 from xapi_py.datamodel import errors as err
-from xapi_py.datamodel.model import REQUIRED, MessageDef, RefOf, SecretString, String, Type
+from xapi_py.datamodel.model import REQUIRED, MessageDef, Model, RefOf, SecretString, String, Type
 from xapi_py.datamodel.profiles import load_model
 from xapi_py.pool.role import refusal
 from xapi_py.session import rbac
 from xapi_py.session.sessions import Session
 from xapi_py.task.tasks import cancelled
+from xapi_py.wire.decode import Decoder
 from xapi_py.wire.dialect import Dialect
 from xapi_py.wire.raw import RawCall
 
@@ -39,6 +40,7 @@ _EXTENSION = "host.call_extension"
 """What it takes to try a method that may be an extension.  Source: facts/traces, rbac-193."""
 _SECRET_ENDINGS = ("password", "pwd", "secret", "private_key", "token")
 """How the names of parameters end that nobody but the server is to read."""
+_SIMPLE = (str, int, float)
 _NOBODY = Session(ref=implicit.NULL, user_name="")
 
 Chunks = list[bytes]
@@ -50,15 +52,24 @@ class Entry:
 
     message: MessageDef
     run: Callable[..., Any]
-    types: tuple[Type, ...]
     defaults: tuple[object, ...]
     mandatory: int
     any_count: bool
     permission: str
     encoder: ResultEncoder | None
     audited: bool
-    hidden: frozenset[str]
-    """Parameters whose values are in no log."""
+    shown: tuple[tuple[int, str], ...]
+    """Parameters whose values are in the audit log, with their places."""
+    _decoders: dict[Dialect, tuple[Decoder, ...]] = field(default_factory=dict)
+
+    def decoders_of(self, dialect: Dialect, model: Model) -> tuple[Decoder, ...]:
+        """Give what reads the parameters, the session's reference first where there is one."""
+        known = self._decoders.get(dialect)
+        if known is None:
+            session: tuple[Type, ...] = (_STRING,) if self.message.needs_session else ()
+            types = (*session, *(p.type for p in self.message.params))
+            known = self._decoders[dialect] = tuple(dialect.decoder(t, model) for t in types)
+        return known
 
 
 class Dispatcher:
@@ -123,14 +134,13 @@ class Dispatcher:
         return Entry(
             message=message,
             run=run,
-            types=tuple(p.type for p in message.params),
             defaults=(*(p.default for p in message.params), *newer_defaults(message)),
             mandatory=message.mandatory,
             any_count=message.mandatory < len(message.params),
             permission=message.wire_name.lower(),
             encoder=registered.encoder if registered else implicit.encoder_for(message),
             audited=message.role not in ("read-only", "") and message.implicit != "get",
-            hidden=hidden_parameters(message),
+            shown=shown_parameters(message),
         )
 
     def _start(self, dialect: Dialect, raw: RawCall, caller: Caller) -> "Chunks | Deferred[Chunks]":
@@ -146,8 +156,7 @@ class Dispatcher:
             raise ApiError("Fault", f"No async mode for this operation (rpc: {method})")
         self._check_count(entry, method, raw.params)
         self._check_role(entry, caller)
-        session = self._session(dialect, entry, raw.params)
-        arguments = self._arguments(dialect, entry, raw.params)
+        session, arguments = self._read(dialect, entry, raw.params)
         implicit.check_record(self._model, entry.message, arguments)
         call = Call(self._toolstack, session, method, caller)
         if is_async:
@@ -182,17 +191,16 @@ class Dispatcher:
         if problem is not None and not caller.unix:
             raise problem
 
-    def _session(self, dialect: Dialect, entry: Entry, params: list[Any]) -> Session:
-        if not entry.message.needs_session:
-            return _NOBODY
-        return self._toolstack.sessions.get(dialect.decode(params[0], _STRING, self._model))
-
-    def _arguments(self, dialect: Dialect, entry: Entry, params: list[Any]) -> list[Any]:
-        given = params[1:] if entry.message.needs_session else params
-        types = entry.types
-        values = [dialect.decode(raw, t, self._model) for raw, t in zip(given, types, strict=False)]
+    def _read(self, dialect: Dialect, entry: Entry, params: list[Any]) -> tuple[Session, list[Any]]:
+        """Find the session, then read the other parameters."""
+        pairs = zip(params, entry.decoders_of(dialect, self._model), strict=False)
+        session = _NOBODY
+        if entry.message.needs_session:
+            raw, read = next(pairs)
+            session = self._toolstack.sessions.get(read(raw))
+        values = [read(raw) for raw, read in pairs]
         values.extend(entry.defaults[len(values) :])
-        return values
+        return session, values
 
     def _authorise(self, call: Call, entry: Entry, arguments: list[Any]) -> None:
         session, message = call.session, entry.message
@@ -350,11 +358,10 @@ class Dispatcher:
         problem: ApiError | None,
         allowed: bool = True,
     ) -> None:
-        message, session = entry.message, call.session
+        session = call.session
         shown = [
-            (p.name, str(a) if isinstance(a, str | int | float) else "...")
-            for p, a in zip(message.params, arguments, strict=False)
-            if p.name not in entry.hidden
+            (name, str(value) if isinstance(value := arguments[n], _SIMPLE) else "...")
+            for n, name in entry.shown
         ]
         outcome = "OK" if problem is None else f"ERROR:{problem.code}"
         self._toolstack.audit.record(
@@ -362,27 +369,29 @@ class Dispatcher:
             session.subject_sid,
             session.user_name,
             outcome,
-            message.wire_name,
+            entry.message.wire_name,
             shown,
             allowed=allowed,
         )
 
 
-def hidden_parameters(message: MessageDef) -> frozenset[str]:
-    """Name the parameters that hold passwords, keys and the like.
+def shown_parameters(message: MessageDef) -> tuple[tuple[int, str], ...]:
+    """Give places and names of the parameters that hold no passwords, keys and the like.
 
     Messages the model calls secret hide all of theirs, setters of fields that
     not everybody reads the value.
     """
     field = message.field
     guarded = field is not None and field.read_role != "read-only"
-    return frozenset(
-        p.name
-        for p in message.params
-        if message.secret
-        or isinstance(p.type, SecretString)
-        or p.name.endswith(_SECRET_ENDINGS)
-        or (guarded and p.name == "value")
+    return tuple(
+        (place, p.name)
+        for place, p in enumerate(message.params)
+        if not (
+            message.secret
+            or isinstance(p.type, SecretString)
+            or p.name.endswith(_SECRET_ENDINGS)
+            or (guarded and p.name == "value")
+        )
     )
 
 

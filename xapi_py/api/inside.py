@@ -20,6 +20,7 @@ from xapi_py.base.names import Ref
 from xapi_py.datamodel import errors as err
 from xapi_py.datamodel.model import ClassDef, Model, Type
 from xapi_py.event.subscription import format_token
+from xapi_py.wire.decode import Decoder
 from xapi_py.wire.dialect import Dialect, RequestId
 from xapi_py.wire.raw import RawCall
 
@@ -37,10 +38,13 @@ class _Values(Dialect):
     def parse_request(self, body: bytes) -> RawCall:
         raise NotImplementedError
 
-    def decode(self, raw: Any, type_: Type, model: Model) -> Any:
-        if not conforms(raw, type_, model):
-            raise err.INTERNAL_ERROR(f"{raw!r:.80} is not of type {type_}")
-        return raw
+    def decoder(self, type_: Type, model: Model) -> Decoder:
+        def checked(raw: Any) -> Any:
+            if not conforms(raw, type_, model):
+                raise err.INTERNAL_ERROR(f"{raw!r:.80} is not of type {type_}")
+            return raw
+
+        return checked
 
     def encode(self, value: Any, type_: Type, model: Model | None = None) -> Any:
         return value

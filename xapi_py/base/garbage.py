@@ -12,6 +12,9 @@ from typing import Any, Final
 SLOW_S: Final = 0.005
 """A full collection that took longer has found many objects that stay."""
 
+YOUNG_OBJECTS: Final = 10_000
+"""So many new objects call for a young collection: some hundred requests, under a millisecond."""
+
 
 def postpone() -> None:
     """Collect nothing until ``settle``: while starting, nearly everything stays."""
@@ -28,6 +31,7 @@ def settle() -> None:
     gc.collect()  # the next full one is due by the number of objects this one found: none
     if _watch not in gc.callbacks:
         gc.callbacks.append(_watch)
+    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
     gc.enable()
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import count
 from typing import Final
 
@@ -129,7 +130,7 @@ class Database:
         self._subscribers.append(callback)
         return lambda: self._subscribers.remove(callback)
 
-    def publish(self, classes: set[str]) -> None:
+    def publish(self, classes: AbstractSet[str]) -> None:
         """Tell subscribers in the next turn; for the commit queue."""
         self._changed |= classes
         if not self._publishing and self._changed:
@@ -138,18 +139,18 @@ class Database:
 
     def _publish(self) -> None:
         self._publishing = False
-        self.tell_subscribers(set())
+        self.tell_subscribers(frozenset())
 
-    def tell_subscribers(self, classes: set[str]) -> None:
+    def tell_subscribers(self, classes: AbstractSet[str]) -> None:
         """Tell subscribers now; for the commit queue, once in a turn at most."""
         self._changed |= classes
         if not self._changed:
             return
         generation = self.durable_generation
-        classes, self._changed = frozenset(self._changed), set()
+        changed, self._changed = frozenset(self._changed), set()
         for callback in tuple(self._subscribers):
             try:
-                callback(classes, generation)
+                callback(changed, generation)
             except Exception:  # outermost: one subscriber must not stop another
                 log.exception("a subscriber of the database failed")
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from xapi_py.base.errors import ApiError
 from xapi_py.datamodel.model import ClassDef, Model, Type
-from xapi_py.wire.decode import decode
+from xapi_py.wire.decode import Decoder, decoder
 from xapi_py.wire.fragments import DEFAULT_LIMIT_BYTES, FragmentCache
 from xapi_py.wire.raw import Raw, RawCall
 
@@ -32,9 +32,13 @@ class Dialect(ABC):
     def parse_request(self, body: bytes) -> RawCall:
         """Read a request.  Errors: WireError."""
 
+    def decoder(self, type_: Type, model: Model) -> Decoder:
+        """Give what makes data values of parameters.  Its errors: INTERNAL_ERROR."""
+        return decoder(type_, model)
+
     def decode(self, raw: Raw, type_: Type, model: Model) -> Any:
         """Give the data value of a parameter.  Errors: INTERNAL_ERROR."""
-        return decode(raw, type_, model)
+        return self.decoder(type_, model)(raw)
 
     @abstractmethod
     def encode(self, value: Any, type_: Type, model: Model | None = None) -> bytes:
