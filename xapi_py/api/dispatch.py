@@ -87,18 +87,14 @@ class Dispatcher:
     def rpc(self, dialect: Dialect, raw: RawCall, caller: Caller) -> "Chunks | Deferred[Chunks]":
         """Answer one call."""
         try:
-            outcome = self._start(dialect, raw, caller)
+            return self._start(dialect, raw, caller)
         except ApiError as error:
             return self._failure(dialect, raw, error)
         except Exception:
-            return self._failure(dialect, raw, internal_error(raw.method, Failure()))
-        if not isinstance(outcome, Deferred):
-            return outcome
+            return self._refused(Failure(), dialect, raw)
 
-        def refused(failure: Failure) -> Chunks:
-            return self._failure(dialect, raw, api_error(raw.method, failure))
-
-        return outcome.addErrback(refused)
+    def _refused(self, failure: Failure, dialect: Dialect, raw: RawCall) -> Chunks:
+        return self._failure(dialect, raw, api_error(raw.method, failure))
 
     def _failure(self, dialect: Dialect, raw: RawCall, error: ApiError) -> Chunks:
         """Encode an error with as many parameters as the profile's errors have."""
@@ -236,9 +232,10 @@ class Dispatcher:
             call.running = running
             if entry.message.cls == "event" and call.caller.on_disconnect is not None:
                 call.caller.on_disconnect(running.cancel)  # nobody listens any more
-            return Deferred.fromCoroutine(
+            answering: Deferred[Chunks] = Deferred.fromCoroutine(
                 self._finish(dialect, raw, call, entry, arguments, running, before)
             )
+            return answering.addErrback(self._refused, dialect, raw)
         chunks = self._success(dialect, raw, call, entry, value)
         if entry.audited:
             self._audit(call, entry, arguments, None)
@@ -247,7 +244,7 @@ class Dispatcher:
         durable = db.durable()
         if durable.called:
             return chunks
-        return durable.addCallback(lambda _: chunks)
+        return durable.addCallbacks(lambda _: chunks, self._refused, errbackArgs=(dialect, raw))
 
     def _wait(
         self, dialect: Dialect, raw: RawCall, call: Call, entry: Entry, waiting: "Deferred[Any]"
@@ -258,11 +255,15 @@ class Dispatcher:
             call.caller.on_disconnect(waiting.cancel)  # nobody listens any more
 
         def answer(value: Any) -> "Chunks | Deferred[Chunks]":
-            return self._success(dialect, raw, call, entry, value)
+            try:
+                return self._success(dialect, raw, call, entry, value)
+            except Exception:
+                return self._refused(Failure(), dialect, raw)
 
         def ended(failure: Failure) -> Chunks:
-            failure.trap(CancelledError)
-            raise cancelled(call.task_ref)
+            if failure.check(CancelledError):
+                return self._failure(dialect, raw, cancelled(call.task_ref))
+            return self._refused(failure, dialect, raw)
 
         return waiting.addCallbacks(answer, ended)
 
@@ -298,17 +299,19 @@ class Dispatcher:
         self, dialect: Dialect, raw: RawCall, call: Call, entry: Entry, value: Any
     ) -> "Chunks | Deferred[Chunks]":
         if entry.encoder is None or not dialect.encodes:
-            return self._encoded(dialect, raw, entry, value)
+            fragment = dialect.encode(value, entry.message.result, self._model)
+            return dialect.success([fragment], raw.id)
         result = entry.encoder(dialect, self._model, value)
         if isinstance(result, list):
             return dialect.success(result, raw.id)
         made = self._toolstack.slices.run(result)
         if isinstance(made, Deferred):
-            return made.addCallback(lambda chunks: dialect.success(chunks, raw.id))
+            return made.addCallbacks(
+                lambda chunks: dialect.success(chunks, raw.id),
+                self._refused,
+                errbackArgs=(dialect, raw),
+            )
         return dialect.success(made, raw.id)
-
-    def _encoded(self, dialect: Dialect, raw: RawCall, entry: Entry, value: Any) -> Chunks:
-        return dialect.success([dialect.encode(value, entry.message.result, self._model)], raw.id)
 
     def _run_async(
         self, dialect: Dialect, raw: RawCall, call: Call, entry: Entry, arguments: list[Any]

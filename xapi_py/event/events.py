@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from xapi_py.base.names import Ref
-from xapi_py.base.reactor import Clock, Timer
+from xapi_py.base.reactor import Clock
 from xapi_py.datamodel.model import Model
 from xapi_py.db.database import Database
 from xapi_py.db.row import Row
 from xapi_py.event.old_style import OldStyleEvents
 from xapi_py.event.subscription import Subscription, SubscriptionParser, event_classes
+from xapi_py.event.waiters import Waiter, Waiters
 from xapi_py.session.sessions import Session
 
 MAX_WAIT_S = 86400.0
@@ -76,16 +76,6 @@ class Batch:
         return sum(len(part.rows) + len(part.gone) for part in self.parts)
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    answer: "Deferred[Batch]"
-    session: Session
-    subscription: Subscription
-    classes: frozenset[str]
-    since: int
-    timer: Timer | None = None
-
-
 class Events:
     """The event source of one server."""
 
@@ -102,7 +92,7 @@ class Events:
         self._parse = parser.parse
         self._is_live = is_live
         self.old = OldStyleEvents(db, parser, clock, self._classes, _recorder(model))
-        self._waiters: dict[_Waiter, None] = {}
+        self._waiters = Waiters(clock, self._expire)
         self._class_sets: dict[Subscription, frozenset[str]] = {}
         self._published = db.generation
         self._batches: dict[tuple[Subscription, int | None], Batch] = {}
@@ -132,39 +122,22 @@ class Events:
         if batch.parts or since is None or timeout_s <= 0:
             return batch
         classes = self._classes_of(subscription)
-        waiter = _Waiter(Deferred(), session, subscription, classes, since)
-        self._waiters[waiter] = None
-        session.blocked.add(waiter.answer)
-        waiter.timer = self._clock.callLater(min(timeout_s, MAX_WAIT_S), self._expire, waiter)
-        return waiter.answer.addErrback(self._failed, waiter)
+        deadline = self._clock.seconds() + min(timeout_s, MAX_WAIT_S)
+        return self._waiters.add(Waiter(session, subscription, classes, since, deadline))
 
     def _changed(self, classes: frozenset[str], generation: int) -> None:
         self._published = generation
         self._batches.clear()
         self.old.changed(self._is_live, generation)
-        for waiter in tuple(self._waiters):
+        for waiter in self._waiters:
             if not waiter.subscription.everything and waiter.classes.isdisjoint(classes):
                 continue
             batch = self._collect(waiter.subscription, waiter.since)
-            if batch.parts and waiter in self._waiters:
-                self._forget(waiter)
-                waiter.answer.callback(batch)
+            if batch.parts:
+                self._waiters.answer(waiter, batch)
 
-    def _expire(self, waiter: _Waiter) -> None:
-        waiter.timer = None
-        self._forget(waiter)
-        waiter.answer.callback(self._collect(waiter.subscription, waiter.since))
-
-    def _failed(self, failure: Failure, waiter: _Waiter) -> Failure:
-        """Forget a waiter whose session ended or whose client left."""
-        self._forget(waiter)
-        return failure
-
-    def _forget(self, waiter: _Waiter) -> None:
-        self._waiters.pop(waiter, None)
-        waiter.session.blocked.discard(waiter.answer)
-        if waiter.timer is not None:
-            waiter.timer.cancel()
+    def _expire(self, waiter: Waiter) -> None:
+        self._waiters.answer(waiter, self._collect(waiter.subscription, waiter.since))
 
     def _classes_of(self, subscription: Subscription) -> frozenset[str]:
         known = self._class_sets.get(subscription)

@@ -171,10 +171,10 @@ async def _wait_in(queue: _Queue) -> None:
     """Wait until an event comes or the session ends.  Errors: SESSION_INVALID."""
     waiter: Deferred[None] = Deferred()
     queue.waiters.append(waiter)
-    queue.session.blocked.add(waiter)
+    queue.session.blocked[waiter] = waiter.errback
     try:
         await waiter
     finally:
-        queue.session.blocked.discard(waiter)
+        queue.session.blocked.pop(waiter, None)
         if waiter in queue.waiters:
             queue.waiters.remove(waiter)

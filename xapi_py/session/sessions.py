@@ -7,10 +7,8 @@ that clients can read it; the objects here carry what every call needs.
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from twisted.internet.defer import Deferred
-
+from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.base.reactor import Clock
 from xapi_py.datamodel import errors as err
@@ -48,7 +46,8 @@ class Session:
     permissions: frozenset[str] = frozenset()
     last_active: float = 0.0
     written_active: float = 0.0
-    blocked: set["Deferred[Any]"] = field(default_factory=set)
+    blocked: dict[object, Callable[[ApiError], object]] = field(default_factory=dict)
+    """What waits in calls of the session, with how to end it with an error."""
 
 
 class Sessions:
@@ -147,9 +146,8 @@ class Sessions:
         with self._db.transaction() as tx:
             if self._db.find("session", session.ref) is not None:
                 tx.delete("session", session.ref)
-        blocked, session.blocked = session.blocked, set()
-        for waiter in blocked:
-            waiter.errback(err.SESSION_INVALID(session.ref))
+        for end in tuple(session.blocked.values()):
+            end(err.SESSION_INVALID(session.ref))
 
     def remove_inactive(self) -> None:
         """End the sessions that made no call for a day and wait for nothing."""
