@@ -1,0 +1,3 @@
+"""Devices of real domains: what is in xenstore, and how they come and go."""
+
+__all__: list[str] = []
