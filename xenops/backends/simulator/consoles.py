@@ -7,7 +7,8 @@ from typing import Any, Literal, cast
 from twisted.internet.protocol import Factory, Protocol
 
 from xapi_py.base.reactor import ByteTransport
-from xenops.backends.simulator.rfb import RfbError, RfbServer
+from xenops.backends.simulator.screen import GradientScreen
+from xenops.console.rfb import RfbError, RfbServer
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ SUFFIX = {"rfb": "vnc", "vt100": "tty"}
 
 class _Vnc(Protocol):
     def __init__(self, name: str) -> None:
-        self._server = RfbServer(name)
+        self._server = RfbServer(name, GradientScreen())
 
     def connectionMade(self) -> None:
         cast(ByteTransport, self.transport).write(self._server.greeting())

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xenops.backends.simulator.rfb import HEIGHT, WIDTH, PixelFormat, RfbError, RfbServer
+from xenops.backends.simulator.screen import HEIGHT, WIDTH, GradientScreen
+from xenops.console.rfb import PixelFormat, RfbError, RfbServer
 
 FULL_UPDATE = struct.pack(">BBHHHH", 3, 0, 0, 0, WIDTH, HEIGHT)
 INCREMENTAL = struct.pack(">BBHHHH", 3, 1, 0, 0, WIDTH, HEIGHT)
@@ -17,7 +18,7 @@ FRAME_BYTES = 16 + WIDTH * HEIGHT * 4
 
 
 def connected() -> RfbServer:
-    server = RfbServer("vm one")
+    server = RfbServer("vm one", GradientScreen())
     assert server.feed(b"RFB 003.008\n") == b"\x01\x01"
     assert server.feed(b"\x01") == b"\0\0\0\0"
     init = server.feed(b"\x01")
@@ -27,7 +28,7 @@ def connected() -> RfbServer:
 
 
 def test_an_old_client_is_not_asked_for_security() -> None:
-    server = RfbServer("old")
+    server = RfbServer("old", GradientScreen())
     assert server.feed(b"RFB 003.003\n") == b"\0\0\0\x01"
     assert server.feed(b"\x01").endswith(b"old")
 
@@ -60,7 +61,7 @@ def test_messages_may_come_in_pieces() -> None:
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.", b"RFB 004.000\n"])
 def test_others_are_turned_away(data: bytes) -> None:
     with pytest.raises(RfbError):
-        RfbServer("x").feed(data)
+        RfbServer("x", GradientScreen()).feed(data)
 
 
 @given(st.binary(max_size=200))

@@ -1,14 +1,12 @@
-"""A small RFB (VNC) server without I/O: a colour gradient that answers keys.
+"""A small RFB (VNC) server without I/O, for any screen.
 
 Source: RFC 6143; protocol versions 3.3, 3.7 and 3.8, no authentication.
 """
 
-import functools
 import struct
 from dataclasses import dataclass
+from typing import Protocol
 
-WIDTH = 160
-HEIGHT = 120
 VERSION = b"RFB 003.008\n"
 MAX_CUT_TEXT = 1024 * 1024
 SECURITY_NONE = 1
@@ -46,34 +44,40 @@ class PixelFormat:
         return cls(bits, depth, big, true, (rest[0], rest[1], rest[2]), shifts)
 
 
-@functools.lru_cache(maxsize=16)
-def picture(form: PixelFormat, tone: int) -> bytes:
-    """Give the raw pixels of the whole screen in one of 4 tones."""
-    order = "big" if form.big_endian else "little"
-    size = form.bits // 8
-    mask = (1 << form.bits) - 1
-    rows = []
-    for y in range(HEIGHT):
-        row = bytearray()
-        for x in range(WIDTH):
-            colour = (x / WIDTH, y / HEIGHT, tone / 4)
-            value = 0
-            for share, most, shift in zip(colour, form.maxima, form.shifts, strict=True):
-                value |= int(share * most) << shift
-            row += (value & mask).to_bytes(size, "big" if order == "big" else "little")
-        rows.append(bytes(row))
-    return b"".join(rows)
+class Screen(Protocol):
+    """What a server shows: rows of pixels that change, and keys that are pressed."""
+
+    width: int
+    height: int
+    generation: int
+    """Grows with every change."""
+
+    def changed_rows(self, since: int) -> tuple[int, int]:
+        """Give the first row that changed after a generation, and the one after the last."""
+
+    def pixels(self, form: PixelFormat, first: int, last: int) -> bytes:
+        """Give the raw pixels of some rows."""
+
+    def key(self, symbol: int) -> None:
+        """A key of the X window system was pressed."""
+
+    def key_up(self, symbol: int) -> None:
+        """It was let go."""
+
+    def scan_code(self, code: int) -> None:
+        """A key was pressed that is named by its code on a PC keyboard."""
 
 
 class RfbServer:
     """One client's conversation: feed it bytes, send what it gives."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, screen: Screen) -> None:
         self._name = name.encode()[:256]
+        self._screen = screen
+        self._shown = -1
         self._buffer = b""
         self._state = "version"
         self._format = PixelFormat()
-        self._tone = 0
         self._wanted = False
 
     def greeting(self) -> bytes:
@@ -112,7 +116,7 @@ class RfbServer:
                 if self._take(1) is None:
                     return None
                 self._state = "normal"
-                size = struct.pack(">HH", WIDTH, HEIGHT)
+                size = struct.pack(">HH", self._screen.width, self._screen.height)
                 return size + self._format.pack() + struct.pack(">I", len(self._name)) + self._name
             case _:
                 return self._message()
@@ -140,13 +144,26 @@ class RfbServer:
             return None
         if kind == 0:
             self._format = PixelFormat.unpack(message[4:20])
+            self._shown = -1
         elif kind == 3:
-            return self._update(incremental=bool(message[1]))
-        elif kind in (4, 5, SCAN_CODE) and message[1]:
-            self._tone = (self._tone + 1) % 4
-            if self._wanted:
-                return self._update(incremental=False)
+            self._wanted = True
+            if not message[1]:
+                self._shown = -1
+            return self.more()
+        elif kind in (4, SCAN_CODE):
+            (code,) = struct.unpack_from(">I", message, 4)
+            self._key(kind, bool(message[1]), code)
+            return self.more()
         return b""
+
+    def _key(self, kind: int, down: bool, code: int) -> None:
+        if kind == SCAN_CODE:
+            if down:
+                self._screen.scan_code(code)
+        elif down:
+            self._screen.key(code)
+        else:
+            self._screen.key_up(code)
 
     def _size(self, kind: int) -> int | None:
         fixed = {0: 20, 3: 10, 4: 8, 5: 6, SCAN_CODE: 8}.get(kind)
@@ -165,10 +182,14 @@ class RfbServer:
             return 8 + length
         raise RfbError(f"message of type {kind}")
 
-    def _update(self, *, incremental: bool) -> bytes:
-        if incremental:
-            self._wanted = True
+    def more(self) -> bytes:
+        """Give what has changed on the screen, if the client waits for it."""
+        screen = self._screen
+        if not self._wanted or self._state != "normal" or screen.generation == self._shown:
             return b""
-        self._wanted = False
-        head = struct.pack(">BxHHHHHi", 0, 1, 0, 0, WIDTH, HEIGHT, 0)
-        return head + picture(self._format, self._tone)
+        first, last = (0, screen.height)
+        if self._shown >= 0:
+            first, last = screen.changed_rows(self._shown)
+        self._wanted, self._shown = False, screen.generation
+        head = struct.pack(">BxHHHHHi", 0, 1, 0, first, screen.width, last - first, 0)
+        return head + screen.pixels(self._format, first, last)
