@@ -53,6 +53,16 @@ def device_detach_rejected(kind: str, device: str, text: str) -> RpcError:
     return RpcError("Device_detach_rejected", kind, device, text)
 
 
+def hotplug_failed(kind: str, device: str, text: str) -> RpcError:
+    """The control domain could not set its side of a device up."""
+    return RpcError("Hotplug_failed", kind, device, text)
+
+
+def failed_to_start_emulator(vm: str, name: str, text: str) -> RpcError:
+    """The program that emulates hardware, ``name``, did not start."""
+    return RpcError("Failed_to_start_emulator", vm, name, text)
+
+
 def media_present(device: str) -> RpcError:
     """The drive has a medium already."""
     return RpcError("Media_present", device)

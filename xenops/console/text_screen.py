@@ -1,5 +1,6 @@
 """A terminal as a picture: what a guest writes to its text console, over RFB."""
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -12,6 +13,7 @@ from xenops.console.rfb import PixelFormat
 
 COLUMNS: Final = 80
 LINES: Final = 24
+_SEQUENCES: Final = re.compile(rb"(?=\x1b)")
 
 COLOURS: Final = {
     "black": 0x000000, "red": 0xAA0000, "green": 0x00AA00, "brown": 0xAA5500,
@@ -58,7 +60,8 @@ class TextScreen:
 
     def feed(self, data: bytes) -> None:
         """Show what the guest has written."""
-        self._stream.feed(data)
+        for part in _SEQUENCES.split(data):
+            self._feed(part)
         self.generation += 1
         now = (self._screen.cursor.y, self._screen.cursor.x)
         dirty = set(self._screen.dirty)
@@ -69,6 +72,13 @@ class TextScreen:
             if 0 <= line < LINES:
                 self._changed_at[line] = self.generation
         self._screen.dirty.clear()
+
+    def _feed(self, part: bytes) -> None:
+        try:
+            self._stream.feed(part)
+        except (TypeError, ValueError, LookupError, UnboundLocalError):
+            # The library stumbles over sequences no terminal has; begin anew after them.
+            self._stream = pyte.ByteStream(self._screen)
 
     def lines(self) -> list[str]:
         """Give the text on the screen."""

@@ -83,7 +83,16 @@ def test_a_client_that_waits_is_sent_what_the_guest_writes() -> None:
     assert typed == [b"a"]
 
 
-@given(st.binary(max_size=300))
+def test_what_comes_after_a_sequence_that_no_terminal_has() -> None:
+    made, _ = screen(b"a\x1b[?5C\x1b[1;2;3;4;5rb", b"c")
+    assert made.lines()[0].startswith("a")
+    assert "c" in made.lines()[0]
+
+
+PIECES = st.sampled_from([b"\x1b[", b"\x1b[?", b"\x1b]", b"\x1b(", b";", b"5", b"9999999", b"\n"])
+
+
+@given(st.lists(PIECES | st.binary(max_size=2), max_size=30).map(b"".join))
 def test_nothing_a_guest_writes_breaks_the_screen(data: bytes) -> None:
     made, _ = screen(data)
     assert len(made.pixels(FORM, 0, 384)) == 640 * 384 * 4

@@ -219,7 +219,8 @@ def data_node(name: str, path: str, *, writable: bool, block: bool) -> dict[str,
             "driver": "nbd",
             "server": server,
             "export": export.export,
-            "reconnect-delay": 30,
+            "reconnect-delay": 60,
+            "discard": "unmap",
         }
     driver = "host_device" if block else "file"
     file: dict[str, object] = {"driver": driver, "filename": path, "locking": "off"}
