@@ -1,0 +1,3 @@
+"""The backend contract on the Xen hypervisor."""
+
+__all__: list[str] = []

@@ -1,23 +1,50 @@
-"""Paths."""
+"""Where things are in xenstore, and who may see them; pure."""
 
-DOM0_ONLY = ("n0",)
+from typing import Final
+
+DOM0_ONLY: Final = ("n0",)
+
+
+def readable_by(domid: int) -> tuple[str, ...]:
+    """Permissions of what a domain may read and only we may change."""
+    return ("n0", f"r{domid}")
+
+
+def owned_by(domid: int) -> tuple[str, ...]:
+    """Permissions of what a domain may change; we may do everything anyway."""
+    return (f"n{domid}",)
 
 
 def home(domid: int) -> str:
+    """Give a domain's own tree."""
     return f"/local/domain/{domid}"
 
 
 def frontend(domid: int, kind: str, devid: int) -> str:
-    return f"/local/domain/{domid}/device/{kind}/{devid}"
+    """Give the guest's side of a device."""
+    return f"{home(domid)}/device/{kind}/{devid}"
 
 
 def backend_path(backend_domid: int, kind: str, domid: int, devid: int) -> str:
-    return f"/local/domain/{backend_domid}/backend/{kind}/{domid}/{devid}"
+    """Give the serving side of a device."""
+    return f"{home(backend_domid)}/backend/{kind}/{domid}/{devid}"
 
 
 def mirror(domid: int) -> str:
+    """Give the tree of what we know to exist of a domain; guests do not see it."""
     return f"/xenops/domain/{domid}"
 
 
+def libxl(domid: int) -> str:
+    """Give the tree that Xen's own tools look at."""
+    return f"/libxl/{domid}"
+
+
+def vm_tree(uuid: str) -> str:
+    """Give the tree of a VM, the same for all its domains."""
+    return f"/vm/{uuid}"
+
+
 def private(uuid: str) -> str:
+    """Give the tree of what only the control domain needs to know of a VM."""
     return f"/xapi/{uuid}"
