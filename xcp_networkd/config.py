@@ -69,7 +69,8 @@ class SystemConfig:
     """The ``network`` section for a real host.
 
     ``network_conf`` is the file whose word names the backend, ``management_conf`` what
-    the installer left, read at the first start.  ``datapath`` is ``netdev`` for an Open
+    the installer left, read at the first start, ``network_reset`` what asks for a new
+    beginning (``xcp_networkd.reset``).  ``datapath`` is ``netdev`` for an Open
     vSwitch in user space.  ``rename_nics``: cards are called eth<position> at the start.
     """
 
@@ -79,6 +80,7 @@ class SystemConfig:
     ovs_run: str = "/var/run/openvswitch"
     network_conf: str = "/etc/xcp/network.conf"
     management_conf: str = "/etc/firstboot.d/data/management.conf"
+    network_reset: str = "/var/lib/xcp/network-reset"
     management_timeout_s: float = 45.0
     rename_nics: bool = False
 

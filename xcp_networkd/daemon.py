@@ -21,6 +21,7 @@ from xcp_networkd.contract import (
 )
 from xcp_networkd.desired import DesiredNetwork
 from xcp_networkd.nic_positions import NicPositions
+from xcp_networkd.reset import NetworkReset
 
 Call = Callable[..., Awaitable[object]]
 Json = Mapping[str, Any]
@@ -330,6 +331,16 @@ class NetworkMethods:
 
     backend: Backend
     desired: DesiredNetwork
+    reset: NetworkReset
+
+    async def pending_reset(self) -> object:
+        """Tell whether the network began anew and the records have to follow."""
+        return self.reset.pending()
+
+    async def reset_done(self) -> object:
+        """End an administrator's reset: the records have followed."""
+        self.reset.done()
+        return None
 
     async def apply(self, config: Json) -> object:
         """Make the host's network exactly what the document says, or leave it as it was."""
@@ -431,18 +442,20 @@ _CALLS = {
     "Vif": "attach detach",
     "Network": (
         "apply change get stats set_gateway_interface set_dns_interface "
-        "clear_state sync_state reset_state"
+        "clear_state sync_state reset_state pending_reset reset_done"
     ),
 }
 
 
-def calls(backend: Backend, desired: DesiredNetwork, positions: NicPositions) -> dict[str, Call]:
+def calls(
+    backend: Backend, desired: DesiredNetwork, positions: NicPositions, reset: NetworkReset
+) -> dict[str, Call]:
     """Give the calls by name."""
     owners = {
         "Interface": InterfaceMethods(backend, desired, positions),
         "Bridge": BridgeMethods(backend, desired),
         "Vif": VifMethods(backend, desired),
-        "Network": NetworkMethods(backend, desired),
+        "Network": NetworkMethods(backend, desired, reset),
     }
     return {
         f"{group}.{name}": getattr(owners[group], name)

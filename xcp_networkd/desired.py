@@ -50,18 +50,21 @@ class DesiredNetwork:
         self._held = False
         self.state = NetworkState()
 
-    async def start(self, first: NetworkState) -> None:
+    async def start(self, first: NetworkState, *, anew: bool = False) -> None:
         """Read the file, or take ``first`` when there is none, and restore what is persistent.
 
         What exists is left alone, unless a change was cut off: what that left behind
-        goes.  What fails is logged.
+        goes.  ``anew`` takes ``first`` in any case, and what else this daemon made goes.
+        What fails is logged.
         """
-        kept: Mapping[str, Any] | None = state_file.read(self._file)
+        kept: Mapping[str, Any] | None = None if anew else state_file.read(self._file)
         whole = first if kept is None else codec.state_from_wire(kept)
         self.state = plan.persistent_part(whole)
         found = await self._backend.observe()
         cut_off = state_file.read(self._mark)
-        if cut_off is None:
+        if anew:
+            target = whole
+        elif cut_off is None:
             target = plan.merged(found, self.state)
         else:
             log.warning("a change was cut off: going back to the state before it")

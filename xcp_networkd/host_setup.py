@@ -22,6 +22,7 @@ from xcp_networkd.linux.host import LinuxHost, Run, boot_id
 from xcp_networkd.monitor import Monitor
 from xcp_networkd.netlink.kernel import Kernel
 from xcp_networkd.nic_positions import NicPositions
+from xcp_networkd.reset import NetworkReset
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ async def build(system: SystemConfig, state: Path, reactor: Any) -> service.Serv
         if system.rename_nics:
             await run(rename, positions.of(nics))
             nics = [link for link in (await backend.links()).values() if link.kind == "nic"]
-        await desired.start(first_state(Path(system.management_conf), nics))
+        reset = NetworkReset(Path(system.network_reset), state / "network-reset.followed")
+        await begin(desired, reset, Path(system.management_conf), nics)
         await monitor.start()
     except BaseException:
         threads.stop()
@@ -78,8 +80,20 @@ async def build(system: SystemConfig, state: Path, reactor: Any) -> service.Serv
         threads.stop()
         backend.close()
 
-    table = daemon.calls(backend, desired, positions)
+    table = daemon.calls(backend, desired, positions, reset)
     return service.Service(daemon.method_table(table, feed, epoch, no_delay), stop)
+
+
+async def begin(
+    desired: DesiredNetwork, reset: NetworkReset, management_conf: Path, nics: list[Link]
+) -> None:
+    """Bring the persistent network up, or the one that an administrator's reset asks for."""
+    wanted = reset.wanted({nic.name: nic.mac for nic in nics})
+    if wanted is None:
+        await desired.start(first_state(management_conf, nics))
+        return
+    await desired.start(wanted, anew=True)
+    reset.followed()
 
 
 def first_state(management_conf: Path, nics: list[Link]) -> NetworkState:

@@ -15,6 +15,7 @@ from xcp_networkd.config import HostNetwork
 from xcp_networkd.contract import BridgeConfig, InterfaceConfig, NetworkState, PortConfig
 from xcp_networkd.desired import DesiredNetwork
 from xcp_networkd.nic_positions import NicPositions
+from xcp_networkd.reset import NetworkReset
 
 
 def first_state(host: HostNetwork) -> NetworkState:
@@ -52,7 +53,11 @@ async def build(host: HostNetwork, state: Path, reactor: Clock) -> Mapping[str, 
     desired = DesiredNetwork(
         backend, state / "networkd.json", feed, reactor, host.network.management_timeout_s
     )
-    await desired.start(first_state(host))
+    reset = NetworkReset(state / "network-reset", state / "network-reset.followed")
+    wanted = reset.wanted({nic.device: nic.mac.lower() for nic in host.nics})
+    await desired.start(first_state(host) if wanted is None else wanted, anew=wanted is not None)
+    if wanted is not None:
+        reset.followed()
     latencies_s = host.network.latencies_s
 
     async def delay(method: str) -> None:
@@ -75,7 +80,7 @@ async def build(host: HostNetwork, state: Path, reactor: Clock) -> Mapping[str, 
 
     return {
         **daemon.method_table(
-            daemon.calls(backend, desired, NicPositions(state)), feed, epoch, delay
+            daemon.calls(backend, desired, NicPositions(state), reset), feed, epoch, delay
         ),
         "DEBUG.set_carrier": set_carrier,
         "DEBUG.fail_step": fail_step,

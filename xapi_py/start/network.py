@@ -17,11 +17,11 @@ from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
 from xapi_py.base.waiting import sleep
 from xapi_py.db.row import Row
-from xapi_py.db.transaction import Transaction
 from xapi_py.plan import network_config
 from xapi_py.pool.following import TROUBLE, result_of
 from xapi_py.pool.gateway import Daemon
 from xapi_py.pool.network_updates import NetworkUpdates
+from xapi_py.start import first_network
 
 log = logging.getLogger(__name__)
 
@@ -85,51 +85,24 @@ async def _backend(toolstack: Toolstack, daemon: Daemon) -> None:
 async def bring_up(call: Call, host: Ref, daemon: Daemon) -> None:
     """Make PIFs for new NICs and bring up all that is to be up after a start.
 
+    After a reset by the administrator all records of the host's interfaces are new.
     Errors: ApiError, and those of the daemon's calls.
     """
     db = call.db
     links = await host_network.links_of(call, host)
     document: Any = result_of(await daemon.read("Network.get", {}, dbg=call.dbg))
     bridges = result_of(await daemon.read("Bridge.get_all", {}, dbg=call.dbg))
+    reset = result_of(await daemon.read("Network.pending_reset", {}, dbg=call.dbg))
     with db.transaction() as tx:
-        made = add_missing(call, tx, host, links)
-        if management_pif(db, host) is None:
-            _first_management(call, tx, made, document)
+        if reset:
+            log.warning("the records of this host's network are made anew")
+            first_network.forget(db, tx, host)
+        known = management_pif(db, host) is not None
+        add_missing(call, tx, host, links)
+        if not known:
+            first_network.adopt(call, tx, host, document)
     async with host_network.changing(call, host):
         up = network_config.at_start(db, db.row("host", host), set(bridges))
         await host_network.reach(call, host, up)
-
-
-def _first_management(
-    call: Call, tx: Transaction, pifs: list[Ref], document: dict[str, Any]
-) -> None:
-    """Take over what the installer set up: the interface with an address, else the first NIC."""
-    db = call.db
-    interfaces = document["interface_config"]
-    chosen: Row | None = None
-    for ref in pifs:
-        pif = db.row("PIF", ref)
-        bridge = db.row("network", pif.network).bridge
-        mode = interfaces.get(bridge, {}).get("ipv4_conf", ["None4"])[0]
-        if chosen is None or (mode != "None4" and not network_config.has_ip(chosen)):
-            chosen = pif
-            tx.update("PIF", ref, **_addresses(interfaces.get(bridge, {})))
-    if chosen is not None:
-        tx.set("PIF", chosen.ref, "management", True)
-
-
-def _addresses(config: dict[str, Any]) -> dict[str, Any]:
-    """Give the fields of a PIF for what the daemon has for its bridge."""
-    mode, *addresses = config.get("ipv4_conf", ["None4"])
-    if mode == "DHCP4":
-        return {"ip_configuration_mode": "DHCP"}
-    if mode != "Static4":
-        return {}
-    address, length = addresses[0][0]
-    return {
-        "ip_configuration_mode": "Static",
-        "IP": address,
-        "netmask": network_config.netmask(length),
-        "gateway": config.get("ipv4_gateway") or "",
-        "DNS": ",".join((config.get("dns") or [[]])[0]),
-    }
+    if reset:
+        await daemon.call("Network.reset_done", {}, dbg=call.dbg)

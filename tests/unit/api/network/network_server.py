@@ -31,9 +31,9 @@ class NetworkServer(Server):
         super().__init__(folder)
         cards = (NicConfig(),) * nics if isinstance(nics, int) else nics
         cards = SimulatorConfig(hosts=(HostConfig(nics=cards),)).host(1).nics
-        described = HostNetwork(1, cards, NetworkConfig(**network))
+        self.described = HostNetwork(1, cards, NetworkConfig(**network))
         found: list[Any] = []
-        building = simulator_setup.build(described, folder, self.clock)
+        building = simulator_setup.build(self.described, folder, self.clock)
         Deferred.fromCoroutine(building).addBoth(found.append)
         self.networkd = InProcess(found[0])
         nowhere = Daemon(InProcess({}))
