@@ -44,12 +44,10 @@ class XmlRpc(Dialect):
 
     def members(self, members: Iterable[tuple[str, bytes]]) -> bytes:
         escape = xml_text.escape
-        return b"".join(
-            [
-                b"<member><name>%b</name>%b</member>" % (escape(name).encode(), fragment)
-                for name, fragment in members
-            ]
-        )
+        pieces: list[bytes] = []
+        for name, fragment in members:  # long fragments are copied once only
+            pieces += (f"<member><name>{escape(name)}</name>".encode(), fragment, b"</member>")
+        return b"".join(pieces)
 
     def encode_record(self, row: Any, class_def: ClassDef, model: Model | None) -> bytes:
         return xml_text.row_encoder(class_def, model)(row).encode()
