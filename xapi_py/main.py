@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from xapi_py.api import registry
 from xapi_py.api.dispatch import Dispatcher
 from xapi_py.api.toolstack import Settings, Toolstack
-from xapi_py.base import garbage, simulator_config
+from xapi_py.base import garbage, lazy, simulator_config
 from xapi_py.base import log as log_setup
 from xapi_py.base.config import ConfigError
 from xapi_py.base.names import Ref
@@ -143,6 +143,7 @@ async def start(options: Options, reactor: Any) -> Toolstack:
         toolstack, dispatcher, options.http, options.https, reactor, more=(add_cli_route,)
     )
     _announce(options, endpoints)
+    reactor.callInThread(lazy.load_all)
     background.after_clients(toolstack)
     return toolstack
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from xapi_py.metrics.arrays import np
 from xapi_py.metrics.series import RESOLUTIONS, Series
 
 log = logging.getLogger(__name__)

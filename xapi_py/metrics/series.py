@@ -9,10 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
+from xapi_py.metrics.arrays import Floats, np
 
 STEP_S: Final = 5
 XFF: Final = 0.5

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from ocaml_compat.rrd_xml import Archive, Rrd, Source, Xport
 from xapi_py.base.slices import Steps
 from xapi_py.metrics import files
+from xapi_py.metrics.arrays import Floats, np
 from xapi_py.metrics.readings import Rates, Reading
-from xapi_py.metrics.series import RESOLUTIONS, STEP_S, Floats, Series, choose
+from xapi_py.metrics.series import RESOLUTIONS, STEP_S, Series, choose
 
 OwnerKind = Literal["vm", "host", "sr"]
 Key = tuple[OwnerKind, str]

@@ -7,11 +7,16 @@ Source: brief CLIENTS, item 14.
 
 import base64
 import hashlib
+from typing import TYPE_CHECKING
 
-from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode
-
+from xapi_py.base.lazy import LazyModule
 from xapi_py.http.messages import Headers, HttpError, Request
 from xapi_py.transfer.relay import Finished
+
+if TYPE_CHECKING:
+    from wsproto import frame_protocol
+else:
+    frame_protocol = LazyModule("wsproto.frame_protocol")
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -38,7 +43,7 @@ class BinaryFrames:
     """Frames to bytes and back, for one connection."""
 
     def __init__(self) -> None:
-        self._frames = FrameProtocol(client=False, extensions=[])
+        self._frames = frame_protocol.FrameProtocol(client=False, extensions=[])
 
     def encode(self, data: bytes) -> bytes:
         """Put bytes into one binary frame."""
@@ -53,14 +58,19 @@ class BinaryFrames:
         self._frames.receive_bytes(data)
         try:
             for frame in self._frames.received_frames():
-                if frame.opcode is Opcode.CLOSE:
-                    raise Finished(bytes(self._frames.close(CloseReason.NORMAL_CLOSURE)))
-                if frame.opcode is Opcode.BINARY:
+                if frame.opcode is frame_protocol.Opcode.CLOSE:
+                    raise Finished(
+                        bytes(self._frames.close(frame_protocol.CloseReason.NORMAL_CLOSURE))
+                    )
+                if frame.opcode is frame_protocol.Opcode.BINARY:
                     payload += bytes(frame.payload)  # type: ignore[arg-type]
-                elif frame.opcode is Opcode.TEXT:
+                elif frame.opcode is frame_protocol.Opcode.TEXT:
                     payload += str(frame.payload).encode()
         except Finished:
             raise
         except Exception as error:  # wsproto's errors have no common base
-            raise Finished(bytes(self._frames.close(CloseReason.PROTOCOL_ERROR))) from error
+            raise Finished(self._close(frame_protocol.CloseReason.PROTOCOL_ERROR)) from error
         return bytes(payload)
+
+    def _close(self, reason: "frame_protocol.CloseReason") -> bytes:
+        return bytes(self._frames.close(reason))
