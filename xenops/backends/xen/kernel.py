@@ -37,10 +37,10 @@ class Kernel(Protocol):
     def is_block_device(self, path: str) -> bool:
         """Whether a path is a block device."""
 
-    def open_disk(self, path: str, *, writable: bool) -> str:
+    def open_disk(self, path: str, writable: bool) -> str:
         """Make sure that a block device can be opened and give its hexadecimal major:minor."""
 
-    def attach_loop(self, path: str, *, writable: bool, tag: str) -> str:
+    def attach_loop(self, path: str, writable: bool, tag: str) -> str:
         """Put a loop device over a file and give its path; ``tag`` finds it again."""
 
     def detach_loop(self, device: str) -> None:
@@ -69,7 +69,7 @@ class Linux:
         except FileNotFoundError:
             return False
 
-    def open_disk(self, path: str, *, writable: bool) -> str:
+    def open_disk(self, path: str, writable: bool) -> str:
         flags = os.O_RDWR if writable else os.O_RDONLY
         fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -78,7 +78,7 @@ class Linux:
             os.close(fd)
         return physical_device(found.st_mode, found.st_rdev)
 
-    def attach_loop(self, path: str, *, writable: bool, tag: str) -> str:
+    def attach_loop(self, path: str, writable: bool, tag: str) -> str:
         backing = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         try:
             for left in reversed(range(BUSY_TRIES)):

@@ -100,7 +100,7 @@ class Handshake:
                 raise errors.device_detach_rejected(place.kind.upper(), device, refused)
             gone = back is None or state_of(back) is State.CLOSED
             # A guest that never looked at the device has nothing to close.
-            unseen = state_of(front) <= State.INITIALISING and state_of(back) <= State.INIT_WAIT
+            unseen = state_of(front) <= State.INITIALISING
             return True if gone or front is None or unseen else None
 
         watched = [place.frontend, place.backend, place.error]
@@ -120,6 +120,10 @@ class Handshake:
                 _ignore(tx.write(f"{place.backend}/state", f"{State.CLOSING:d}"))
 
         await self._store.transaction(close)
+
+    async def remove_sides(self, place: Place) -> None:
+        """Remove both sides, so that drivers that are left have nothing to look at."""
+        await self._store.remove_many([place.frontend, place.backend])
 
     async def remove(self, place: Place) -> None:
         """Remove everything of a device; the mirror last, so that nothing is forgotten."""

@@ -185,6 +185,22 @@ def qemu_nodes(where: Place, vbd: Vbd, disk: PluggedDisk) -> list[Node]:
     ]
 
 
+def medium_keys(where: Place, disk: PluggedDisk) -> dict[str, str]:
+    """Give the keys to write when a drive has got, or lost, its medium."""
+    return {
+        f"{where.mirror}/record": disk.record(),
+        f"{where.backend}/params": disk.path,
+        f"{where.backend}/type": "file",
+        f"{where.backend}/vdi": orjson.dumps(disk.disk).decode(),
+        f"{where.private}/vdi-id": vdi_id(disk),
+    }
+
+
+def vdi_id(disk: PluggedDisk) -> str:
+    """Name a disk for the control domain; empty for none."""
+    return f"{disk.sr}/{disk.vdi}" if disk.vdi else disk.disk_path
+
+
 def extra_keys(vbd: Vbd) -> dict[str, str]:
     """Give the backend keys that come from the storage and from the VBD's settings."""
     keys = {k: v for k, v in vbd.extra_backend_keys.items() if k not in POLLING}
@@ -200,7 +216,7 @@ def private_keys(where: Place, vbd: Vbd, disk: PluggedDisk) -> dict[str, str]:
         "backend-kind": where.backend_kind,
         "backend-id": f"{where.backend_domid}",
         "dp-id": f"vbd/{where.domid}/{disk.device}",
-        "vdi-id": f"{disk.sr}/{disk.vdi}" if disk.vdi else disk.disk_path,
+        "vdi-id": vdi_id(disk),
         "vbd-id": f"{where.vm}.{disk.device}",
         **vbd.extra_private_keys,
     }
