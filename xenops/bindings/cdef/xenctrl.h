@@ -1,0 +1,38 @@
+/* Functions of libxenctrl. */
+xc_interface *xc_interface_open(xentoollog_logger *, xentoollog_logger *, unsigned);
+int xc_interface_close(xc_interface *);
+const xc_error *xc_get_last_error(xc_interface *);
+void xc_clear_last_error(xc_interface *);
+int xc_version(xc_interface *, int, void *);
+int xc_physinfo(xc_interface *, xc_physinfo_t *);
+int xc_get_max_cpus(xc_interface *);
+int xc_get_cpumap_size(xc_interface *);
+int xc_cputopoinfo(xc_interface *, unsigned *, xc_cputopo_t *);
+int xc_getcpuinfo(xc_interface *, int, xc_cpuinfo_t *, int *);
+int xc_sched_id(xc_interface *, int *);
+int xc_readconsolering(xc_interface *, char *, unsigned *, int, int, uint32_t *);
+int xc_send_debug_keys(xc_interface *, const char *);
+
+int xc_domain_create(xc_interface *, uint32_t *, struct xen_domctl_createdomain *);
+int xc_domain_getinfolist(xc_interface *, uint32_t, unsigned, xc_domaininfo_t *);
+int xc_domain_max_vcpus(xc_interface *, uint32_t, unsigned);
+int xc_domain_setmaxmem(xc_interface *, uint32_t, uint64_t);
+int xc_domain_set_memmap_limit(xc_interface *, uint32_t, unsigned long);
+int xc_domain_set_pod_target(xc_interface *, uint32_t, uint64_t, uint64_t *, uint64_t *, uint64_t *);
+int xc_domain_pause(xc_interface *, uint32_t);
+int xc_domain_unpause(xc_interface *, uint32_t);
+int xc_domain_destroy(xc_interface *, uint32_t);
+int xc_domain_shutdown(xc_interface *, uint32_t, int);
+int xc_domain_sethandle(xc_interface *, uint32_t, xen_domain_handle_t);
+int xc_domain_set_target(xc_interface *, uint32_t, uint32_t);
+int xc_domain_set_time_offset(xc_interface *, uint32_t, int32_t);
+int xc_domain_set_tsc_info(xc_interface *, uint32_t, uint32_t, uint64_t, uint32_t, uint32_t);
+int xc_domain_send_trigger(xc_interface *, uint32_t, uint32_t, uint32_t);
+int xc_shadow_control(xc_interface *, uint32_t, unsigned, unsigned *, unsigned);
+int xc_vcpu_setaffinity(xc_interface *, uint32_t, int, xc_cpumap_t, xc_cpumap_t, uint32_t);
+int xc_vcpu_getinfo(xc_interface *, uint32_t, uint32_t, xc_vcpuinfo_t *);
+int xc_evtchn_alloc_unbound(xc_interface *, uint32_t, uint32_t);
+int xc_hvm_param_set(xc_interface *, uint32_t, uint32_t, uint64_t);
+int xc_hvm_param_get(xc_interface *, uint32_t, uint32_t, uint64_t *);
+int xc_sched_credit_domain_set(xc_interface *, uint32_t, struct xen_domctl_sched_credit *);
+int xc_sched_credit2_domain_set(xc_interface *, uint32_t, struct xen_domctl_sched_credit2 *);
