@@ -1,6 +1,7 @@
 """The domain daemon, xenopsd."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from xapi_py.base import service, simulator_config
@@ -9,9 +10,11 @@ from xapi_py.base.names import new_uuid
 from xapi_py.base.rpc.client import RpcClient
 from xapi_py.base.rpc.updates import UpdateFeed
 from xapi_py.base.service import Arguments, Service
+from xenops.backends.contract import Backend
 from xenops.backends.simulator.backend import SimulatorBackend
 from xenops.backends.simulator.config import settings
 from xenops.backends.simulator.consoles import Consoles
+from xenops.backends.xen.start import open_backend
 from xenops.effects import Surroundings, Timeouts
 from xenops.executor import Executor
 from xenops.hooks import ScriptHooks
@@ -49,6 +52,27 @@ async def setup(arguments: Arguments, reactor: Any) -> Service:
     backend.listen(watch.changed)
     watch.recover()
     return Service(all_methods(operations, backend, feed), backend.stop)
+
+
+async def _surroundings(arguments: Arguments, reactor: Any) -> tuple[Backend, Storage]:
+    run_folder = arguments.socket.parent
+    daemon = StorageDaemon(reactor, RpcClient(reactor, str(run_folder / "smd.sock")))
+    match arguments.backend:
+        case "xen":
+            return await open_backend(reactor, run_folder, arguments.state), daemon
+        case "simulator":
+            host = settings(simulator_config.load(arguments.config), arguments.host)
+            consoles = Consoles(reactor, run_folder)
+            folder = arguments.state / "hypervisor"
+            backend = SimulatorBackend(reactor, folder, host, consoles)
+            return backend, daemon if host.section.storage == "daemon" else NoStorage()
+        case _:
+            raise ConfigError(f"no such backend: {arguments.backend}")
+
+
+def _hooks_folder(arguments: Arguments, backend: Backend) -> Path:
+    system = Path("/etc/xapi.d")
+    return system if backend.name == "xen" else arguments.state / "hooks"
 
 
 if __name__ == "__main__":

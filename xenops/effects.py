@@ -103,7 +103,25 @@ class VmEffects:
         undo.push("destroy domain", lambda: self._backend.destroy(domid))
 
     async def _build(self, atom: Atom, undo: Undo) -> None:
-        await self._backend.build(self.domid, self._vm.md.vm)
+        domid, disk = self.domid, self._boot_disk()
+        if disk is None:
+            await self._backend.build(domid, self._vm.md.vm)
+            return
+        dp = f"vm/{domid}/boot"
+        path = await self._around.storage.attach(self._dbg, dp, self._vm.id, disk, writable=False)
+        try:
+            await self._backend.build(domid, self._vm.md.vm, path)
+        finally:
+            await self._around.storage.detach(self._dbg, dp, disk)
+
+    def _boot_disk(self) -> Disk | None:
+        """Give the disk that a boot loader has to read before there is a guest."""
+        vm = self._vm.md.vm
+        if not self._backend.reads_boot_disk or vm.is_hvm or vm.pv.direct:
+            return None
+        disks = [vbd.backend for vbd in self._vm.md.vbds if vbd.backend and vbd.ty == "Disk"]
+        bootable = [disk for disk in disks if disk.vdi in vm.pv.devices]
+        return next(iter(bootable or disks), None)
 
     async def _restore(self, atom: Atom, undo: Undo) -> None:
         if atom.option == "inline":

@@ -93,6 +93,21 @@ def unimplemented(feature: str) -> RpcError:
     return RpcError("Unimplemented", feature)
 
 
+def domain_not_built(text: str) -> RpcError:
+    """The guest cannot be loaded, as with a kernel that is none; ``text`` says why."""
+    return RpcError("Domain_not_built", text)
+
+
+def domain_not_destroyed(text: str) -> RpcError:
+    """The hypervisor does not end a domain."""
+    return RpcError("Domain_not_destroyed", text)
+
+
+def bootloader_error(vm: str, text: str) -> RpcError:
+    """The boot loader found nothing to boot on the guest's disk."""
+    return RpcError("Bootloader_error", vm, text)
+
+
 def timed_out(atom: str, timeout_s: float) -> RpcError:
     """One step of an operation took longer than any such step may."""
     return RpcError("Operation_timed_out", atom, timeout_s)

@@ -143,6 +143,9 @@ class Backend(Protocol):
 
     name: str
 
+    reads_boot_disk: bool
+    """Whether ``build`` of a guest with a boot loader needs the disk it boots from."""
+
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` at every change that no call of the daemon made."""
 
@@ -182,8 +185,13 @@ class Backend(Protocol):
         Cannot_free_this_much_memory(needed, free).
         """
 
-    async def build(self, domid: int, vm: VmConfig) -> None:
-        """Load the guest: kernel or firmware, memory, virtual CPUs."""
+    async def build(self, domid: int, vm: VmConfig, boot_disk: str = "") -> None:
+        """Load the guest: kernel or firmware, memory, virtual CPUs.
+
+        ``boot_disk`` is what the storage gave for the first bootable disk,
+        where ``reads_boot_disk`` asks for it.  Errors: Domain_not_built,
+        Bootloader_error.
+        """
 
     async def restore(
         self, domid: int, vm: VmConfig, path: str, inline: Mapping[str, object]

@@ -204,6 +204,11 @@ class XenStore(Requests):
             MessageType.IS_DOMAIN_INTRODUCED, payload, "", lambda data: data.startswith(b"T")
         )
 
+    def resume(self, domid: int) -> "Deferred[None]":
+        """Note that a domain that had stopped runs again."""
+        payload = strings(str(domid))
+        return self._request(MessageType.RESUME, payload, f"domain {domid}", lambda _: None)
+
     def set_target(self, domid: int, target: int) -> "Deferred[None]":
         """Let a domain act with the rights of another, its target."""
         payload = strings(str(domid), str(target))

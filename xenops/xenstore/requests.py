@@ -155,7 +155,7 @@ class Requests:
         found: dict[str, str] = {}
         level = [""]
         while level:
-            listings = await all_of([self._children(join(top, name)) for name in level])
+            listings = await all_of([self.children(join(top, name)) for name in level])
             below = [
                 join(name, child)
                 for name, children in zip(level, listings, strict=True)
@@ -169,7 +169,9 @@ class Requests:
             level = below
         return found
 
-    def _children(self, path: str) -> "Deferred[list[str]]":
+    def children(self, path: str) -> "Deferred[list[str]]":
+        """Give the names of the children, none when there is nothing at the path."""
+
         def absent(failure: Failure) -> list[str]:
             failure.trap(NoEntry)
             return []

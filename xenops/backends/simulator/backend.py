@@ -59,6 +59,7 @@ class SimulatorBackend(SimulatedDevices):
     """A hypervisor whose state is a folder of small files."""
 
     name = "simulator"
+    reads_boot_disk = False
 
     def __init__(
         self,
@@ -184,7 +185,7 @@ class SimulatorBackend(SimulatedDevices):
         await self._faults.step("create", vm.vm.id, vm.vm.name)
         return self._machine.create(vm, request).domid
 
-    async def build(self, domid: int, vm: VmConfig) -> None:
+    async def build(self, domid: int, vm: VmConfig, boot_disk: str = "") -> None:
         domain = await self._step("build", domid)
         domain.built = True
         self._machine.changed(domain)

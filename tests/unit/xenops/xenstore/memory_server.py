@@ -221,7 +221,7 @@ class MemoryConnection:
                 return b"T\0" if int(words[0]) in server.introduced else b"F\0"
             case MessageType.GET_DOMAIN_PATH:
                 return strings(f"/local/domain/{words[0]}")
-            case MessageType.SET_TARGET:
+            case MessageType.SET_TARGET | MessageType.RESUME:
                 return b"OK\0"
             case _:
                 return self._on_tree(type_, message, words, changes)
