@@ -7,7 +7,7 @@ import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
@@ -47,6 +47,9 @@ from xapi_py.task.tasks import Tasks
 from xapi_py.transfer import restore
 
 log = logging.getLogger(__name__)
+
+PATIENCE_S: Final = 10.0
+"""How long calls wait for a daemon that is being started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ async def start(options: Options, reactor: Any) -> Toolstack:
     db = Database(load_model("all"), SqliteEngine(options.state / "state.sqlite", reactor), reactor)
 
     xenops, sm, networkd = (
-        Daemon(RpcClient(reactor, str(options.state / "run" / f"{name}.sock")))
+        Daemon(RpcClient(reactor, str(options.state / "run" / f"{name}.sock"), PATIENCE_S))
         for name in ("xenopsd", "smd", "networkd")
     )
     me = HostIdentity(

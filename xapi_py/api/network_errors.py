@@ -23,4 +23,6 @@ def bridge_error(problem: Exception, bridge: str) -> ApiError:
     """Give the API error of a bridge without a PIF that cannot be made."""
     if isinstance(problem, RpcError):
         return err.BRIDGE_NOT_AVAILABLE(bridge)
+    if isinstance(problem, RpcUnreachable):
+        return err.HOST_STILL_BOOTING()
     return err.INTERNAL_ERROR(f"the network daemon failed: {problem}")

@@ -23,10 +23,15 @@ def storage_error(problem: Exception, db: Database, sr: Ref, vdi: Ref) -> ApiErr
     if isinstance(problem, RpcError):
         return _named(problem.name, [str(p) for p in problem.params], db, sr, vdi)
     if isinstance(problem, RpcTimeout):
-        return err.INTERNAL_ERROR(f"the storage daemon did not answer in time: {problem}")
+        return _silent(f"The storage daemon did not answer in time: {problem}")
     if isinstance(problem, RpcUnreachable):
-        return err.INTERNAL_ERROR(f"the storage daemon cannot be reached: {problem}")
+        return _silent(f"The storage daemon is not there, try again: {problem}")
     return err.INTERNAL_ERROR(f"the storage daemon failed: {problem}")
+
+
+def _silent(text: str) -> ApiError:
+    """Give the error of a backend that gave none; clients show the second parameter."""
+    return err.SR_BACKEND_FAILURE("", text, "")
 
 
 def _named(name: str, params: list[str], db: Database, sr: Ref, vdi: Ref) -> ApiError:

@@ -98,6 +98,26 @@ class Login:
             permissions=permissions_of_roles(self.model, roles),
         )
 
+    async def revalidate(self) -> None:
+        """Give running sessions of a directory's users the roles they have now.
+
+        A session whose user is gone, or whose user no subject with a role
+        covers any more, ends.  Source: brief POOL 7.2 and 9.2.
+        """
+        directory = self.enabled_directory()
+        for session in self.sessions.all():
+            if not session.subject_sid or session.superuser:
+                continue
+            user = None if directory is None else await directory.by_sid(session.subject_sid)
+            subject, roles = (None, frozenset()) if user is None else self._subject_of(user)
+            if not self.sessions.is_live(session):
+                continue
+            if subject is None or not roles:
+                log.info("the session of %r ends: no role any more", session.user_name)
+                self.sessions.remove(session)
+            else:
+                self.sessions.grant(session, permissions_of_roles(self.model, roles))
+
     def _subject_of(self, user: DirectoryUser) -> tuple[Ref | None, frozenset[str]]:
         """Find the subject for a user and the role names of all that cover it."""
         covering = {user.sid, *user.groups}

@@ -149,6 +149,17 @@ class Sessions:
         for end in tuple(session.blocked.values()):
             end(err.SESSION_INVALID(session.ref))
 
+    def grant(self, session: Session, permissions: frozenset[str]) -> None:
+        """Change what a running session may do, and note that it was looked at."""
+        session.permissions = permissions
+        with self._db.transaction() as tx:
+            tx.update(
+                "session",
+                session.ref,
+                rbac_permissions=tuple(sorted(permissions)),
+                validation_time=int(self._clock.seconds()),
+            )
+
     def remove_inactive(self) -> None:
         """End the sessions that made no call for a day and wait for nothing."""
         limit = self._clock.seconds() - INACTIVE_LIFETIME_S

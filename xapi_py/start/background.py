@@ -47,6 +47,7 @@ def after_clients(toolstack: Toolstack) -> None:
     """Start what goes on for the life of the process."""
     certificates.record(toolstack)
     _every(toolstack, housekeeping.PERIOD_S, Housekeeping(toolstack).tidy)
+    _every(toolstack, housekeeping.REVALIDATION_S, toolstack.login.revalidate)
     _enable_host(toolstack)
     MetadataPush(toolstack.db, toolstack.hosts)
     run("recovery", recovery.recover(toolstack))
@@ -69,7 +70,7 @@ def _enable_host(toolstack: Toolstack) -> None:
             tx.set("host", toolstack.localhost, "enabled", True)
 
 
-def _every(toolstack: Toolstack, period_s: float, work: Callable[[], None]) -> None:
+def _every(toolstack: Toolstack, period_s: float, work: Callable[[], Any]) -> None:
     loop = LoopingCall(work)
     loop.clock = toolstack.clock  # type: ignore[assignment]
     loop.start(period_s, now=False).addErrback(_lost, "housekeeping")

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 PERIOD_S = 30.0
 """Time between passes.  Source: brief POOL 7.2."""
 
+REVALIDATION_S = 300.0
+"""Time between looks at the roles of running sessions.  Source: brief POOL 7.2."""
+
 MEMORY_DELAY_S = 1.0
 """How late ``host_metrics.memory_free`` may be: changes in between are one."""
 

@@ -151,3 +151,19 @@ def test_a_member_names_its_master_before_it_looks_at_the_password(server: Serve
     ]
     local = server.call("session.slave_local_login", "a/b/c")
     server.call("session.local_logout", local)
+
+
+def test_changed_roles_reach_running_sessions_when_they_are_validated(server: Server) -> None:
+    session, root = login_as(server, "read-only"), server.login()
+    subject = server.call("session.get_subject", root, session)
+    gone = login_as(server, "vm-operator")
+    (role,) = server.call("role.get_by_name_label", root, "pool-admin")
+    server.call("subject.add_to_roles", root, subject, role)
+    server.call("subject.destroy", root, server.call("session.get_subject", root, gone))
+    record = {"name_label": "n", "other_config": {}}
+    assert refusal(server, "network.create", session, record)[0] == "RBAC_PERMISSION_DENIED"
+    assert server.call("VM.get_all", gone) is not None
+    assert Deferred.fromCoroutine(server.toolstack.login.revalidate()).called
+    assert server.call("network.create", session, record)
+    assert refusal(server, "VM.get_all", gone) == ["SESSION_INVALID", gone]
+    assert server.call("VM.get_all", root) is not None

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
@@ -175,3 +175,20 @@ def test_a_call_after_a_lost_connection_makes_a_new_one() -> None:
     assert len(reactor.unixClients) == 2
     accept()
     assert transports[1].value()
+
+
+def test_a_call_waits_for_a_daemon_that_comes_back() -> None:
+    reactor = MemoryReactorClock()
+    client = RpcClient(reactor, "daemon.sock", patience_s=10.0)
+    outcomes: list[Any] = []
+    Deferred.fromCoroutine(client.call("Echo")).addErrback(lambda f: outcomes.append(f.type))
+
+    def refuse() -> None:
+        reactor.unixClients[-1][1].clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+
+    refuse()
+    reactor.advance(5.0)
+    assert len(reactor.unixClients) == 2 and not outcomes
+    reactor.advance(5.0)
+    refuse()
+    assert outcomes == [RpcUnreachable]

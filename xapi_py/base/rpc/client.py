@@ -17,10 +17,14 @@ from xapi_py.base.rpc.errors import (
     RpcTimeout,
     RpcUnreachable,
 )
+from xapi_py.base.waiting import sleep
 
 DEFAULT_DEADLINE_S: Final = 60.0
 DEADLINE_GRACE_S: Final = 5.0
 """How much longer than the daemon the caller waits before it gives up."""
+
+RETRY_S: Final = 0.1
+"""Between two attempts to connect to a daemon that is not there."""
 
 
 class _Call:
@@ -80,11 +84,14 @@ class RpcClient:
 
     The connection is made at the first call and again at the first call after
     it was lost.  Calls run side by side and may be answered in any order.
+    A call made while the daemon is not there waits up to ``patience_s`` for
+    it to come back; one that was sent is never sent again.
     """
 
-    def __init__(self, reactor: Clock, path: str) -> None:
+    def __init__(self, reactor: Clock, path: str, patience_s: float = 0.0) -> None:
         self._reactor = reactor
         self._path = path
+        self._patience_s = patience_s
         self._next_id = 0
         self._protocol: _ClientProtocol | None = None
         self._connecting: list[Deferred[_ClientProtocol]] | None = None
@@ -156,8 +163,7 @@ class RpcClient:
             return await waiter
         self._connecting = []
         try:
-            endpoint = UNIXClientEndpoint(cast(Any, self._reactor), self._path)
-            fresh: _ClientProtocol = await endpoint.connect(Factory.forProtocol(_ClientProtocol))
+            fresh = await self._connect()
         except CancelledError:
             self._release(RpcUnreachable(f"{self._path}: connecting was cancelled"))
             raise
@@ -168,6 +174,21 @@ class RpcClient:
         self._protocol = fresh
         self._release(fresh)
         return fresh
+
+    async def _connect(self) -> _ClientProtocol:
+        """Connect, again and again while there is patience.  Errors: ConnectError."""
+        endpoint = UNIXClientEndpoint(cast(Any, self._reactor), self._path)
+        end = self._reactor.seconds() + self._patience_s
+        while True:
+            try:
+                protocol: _ClientProtocol = await endpoint.connect(
+                    Factory.forProtocol(_ClientProtocol)
+                )
+                return protocol
+            except error.ConnectError:
+                if self._reactor.seconds() >= end:
+                    raise
+            await sleep(self._reactor, RETRY_S)
 
     def _release(self, outcome: _ClientProtocol | RpcUnreachable) -> None:
         waiters, self._connecting = self._connecting or [], None
