@@ -9,6 +9,11 @@ from xapi_py.api.call import Call
 from xapi_py.api.new_blob import DEFAULT_TYPE, named_blob
 from xapi_py.api.registry import message
 from xapi_py.base.names import Ref, Uuid
+from xapi_py.base.slices import Steps, finished
+from xapi_py.db.database import Database
+
+AT_ONCE = 500
+"""Objects looked at between two interruptions."""
 
 HOLDERS = ("VM", "VDI", "SR", "host", "network", "pool")
 """Classes whose objects may hold blobs."""
@@ -27,18 +32,29 @@ def create(call: Call, mime_type: str, public: bool = False) -> Ref:
 
 
 @message("blob.destroy")
-def destroy(call: Call, self: Ref) -> None:
-    """Remove a blob with its content, also from the object that holds it."""
+async def destroy(call: Call, self: Ref) -> None:
+    """Remove a blob with its content, also from the objects that hold it.
+
+    Linear in the objects there are, in slices: nobody waits for it.
+    """
     row = call.db.row("blob", self)
-    content_path(call.toolstack.settings.state, row.uuid).unlink(missing_ok=True)
     with call.db.transaction() as tx:
-        for cls in HOLDERS:
-            if "blobs" not in call.db.tables[cls].columns:
-                continue
-            for holder in call.db.rows(cls):
-                for name in [n for n, ref in holder.blobs.items() if ref == self]:
-                    tx.remove_from_map(cls, holder.ref, "blobs", name)
         tx.delete("blob", self)
+    content_path(call.toolstack.settings.state, row.uuid).unlink(missing_ok=True)
+    await finished(call.toolstack.slices.run(_let_go(call.db, self)))
+
+
+def _let_go(db: Database, blob: Ref) -> Steps[None]:
+    for cls in HOLDERS:
+        if "blobs" not in db.tables[cls].columns:
+            continue
+        for number, holder in enumerate(db.rows(cls)):
+            for name in [n for n, ref in holder.blobs.items() if ref == blob]:
+                if db.find(cls, holder.ref) is not None:
+                    with db.transaction() as tx:
+                        tx.remove_from_map(cls, holder.ref, "blobs", name)
+            if number % AT_ONCE == 0:
+                yield
 
 
 @message("SR.create_new_blob")

@@ -1,11 +1,16 @@
 """Rows that nothing owns any more, and references to what is gone.
 
 A pass looks only at classes whose owners lost a row since the last pass, so
-an idle pass costs nothing.  Source: brief POOL 7.2.
+an idle pass costs nothing, and it is made in slices: others get their turn
+meanwhile.  Source: brief POOL 7.2.
 """
 
-from xapi_py.base.names import NULL_REF
+from collections.abc import Iterator, Sequence
+
+from xapi_py.base.names import NULL_REF, Ref
+from xapi_py.base.slices import Steps
 from xapi_py.db.database import Database
+from xapi_py.db.row import Row
 
 OWNED: tuple[tuple[str, str, str], ...] = (
     ("VIF", "VM", "VM"),
@@ -50,6 +55,10 @@ CLEARED: tuple[tuple[str, str, str], ...] = (
 """Class, its reference, and the class referred to: nulled when that is gone."""
 
 
+AT_ONCE = 500
+"""Rows looked at between two interruptions."""
+
+
 class DanglingRows:
     """Finds and removes them; keeps where the last pass stopped."""
 
@@ -57,7 +66,7 @@ class DanglingRows:
         self._db = db
         self._seen = db.generation
 
-    def tidy(self) -> None:
+    def tidy(self) -> Steps[None]:
         """Make one pass.  Linear in the classes whose owners lost rows."""
         since, self._seen = self._seen, self._db.generation
         lost = {
@@ -65,38 +74,55 @@ class DanglingRows:
             for cls in {rule[-1] for rule in (*OWNED, *CLEARED)} | {rule[1] for rule in METRICS}
         }
         if any(lost.values()):
-            self._remove_owned(lost)
-            self._remove_metrics(lost)
-            self._clear(lost)
+            yield from self._remove_owned(lost)
+            yield from self._remove_metrics(lost)
+            yield from self._clear(lost)
 
     def _lost(self, cls: str, since: int) -> frozenset[str]:
         return frozenset(entry[0] for entry in self._db.changes(cls, since).deleted)
 
-    def _remove_owned(self, lost: dict[str, frozenset[str]]) -> None:
-        with self._db.transaction() as tx:
-            for cls, field, owner in OWNED:
-                gone = lost[owner]
-                if gone:
-                    for row in list(self._db.rows(cls)):
+    def _few(self, refs: Sequence[Ref], cls: str) -> Iterator[list[Row]]:
+        """Give the rows of references, as far as they are still there, some at a time."""
+        for first in range(0, len(refs), AT_ONCE):
+            some = refs[first : first + AT_ONCE]
+            yield [row for ref in some if (row := self._db.find(cls, ref)) is not None]
+
+    def _remove_owned(self, lost: dict[str, frozenset[str]]) -> Steps[None]:
+        for cls, field, owner in OWNED:
+            gone = lost[owner]
+            for rows in self._few(self._db.refs(cls), cls) if gone else ():
+                with self._db.transaction() as tx:
+                    for row in rows:
                         if getattr(row, field) in gone:
                             tx.delete(cls, row.ref)
-            if lost["VDI"]:
-                for row in self._db.rows("VBD"):
+                yield
+        for rows in self._few(self._db.refs("VBD"), "VBD") if lost["VDI"] else ():
+            with self._db.transaction() as tx:
+                for row in rows:
                     if row.VDI in lost["VDI"]:
                         tx.update("VBD", row.ref, VDI=NULL_REF, empty=True)
+            yield
 
-    def _remove_metrics(self, lost: dict[str, frozenset[str]]) -> None:
-        with self._db.transaction() as tx:
-            for cls, owner, field in METRICS:
-                if lost[owner]:
-                    used = {getattr(row, field) for row in self._db.rows(owner)}
-                    for ref in [row.ref for row in self._db.rows(cls) if row.ref not in used]:
-                        tx.delete(cls, ref)
+    def _remove_metrics(self, lost: dict[str, frozenset[str]]) -> Steps[None]:
+        for cls, owner, field in METRICS:
+            if not lost[owner]:
+                continue
+            candidates = self._db.refs(cls)  # first: what is made meanwhile is none
+            used: set[str] = set()
+            for rows in self._few(self._db.refs(owner), owner):
+                used.update(getattr(row, field) for row in rows)
+                yield
+            for rows in self._few([ref for ref in candidates if ref not in used], cls):
+                with self._db.transaction() as tx:
+                    for row in rows:
+                        tx.delete(cls, row.ref)
+                yield
 
-    def _clear(self, lost: dict[str, frozenset[str]]) -> None:
-        with self._db.transaction() as tx:
-            for cls, field, target in CLEARED:
-                if lost[target]:
-                    for row in self._db.rows(cls):
+    def _clear(self, lost: dict[str, frozenset[str]]) -> Steps[None]:
+        for cls, field, target in CLEARED:
+            for rows in self._few(self._db.refs(cls), cls) if lost[target] else ():
+                with self._db.transaction() as tx:
+                    for row in rows:
                         if getattr(row, field) in lost[target]:
                             tx.set(cls, row.ref, field, NULL_REF)
+                yield

@@ -38,11 +38,11 @@ class Housekeeping:
         self._waiting = False
         toolstack.db.subscribe(self._changed)
 
-    def tidy(self) -> None:
-        """Remove what is too old or belongs to nothing."""
+    def tidy(self) -> "Deferred[None] | None":
+        """Remove what is too old or belongs to nothing; fires when all of it is gone."""
         self._toolstack.tasks.tidy()
         self._toolstack.sessions.remove_inactive()
-        self._dangling.tidy()
+        return self._toolstack.slices.run(self._dangling.tidy())
 
     def _changed(self, classes: frozenset[str], generation: int) -> None:
         """Look at the memory of hosts soon after domains came or went."""

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from xapi_py.api.blob import content_path
+from xapi_py.api.disk_files import in_thread
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.names import NULL_REF
 from xapi_py.db.row import Row
@@ -33,12 +34,12 @@ async def get_blob(toolstack: Toolstack, request: Request) -> Response:
         return Response(400)
     row = _find(toolstack, request)
     if row is not None and row.public:
-        return _content(toolstack, row)
+        return await _content(toolstack, row)
     async with logged_in(toolstack, request, REALM) as session:
         check_permission(session, "get_blob")
         if row is None:
             return Response(404, (b"Unknown reference\n",))
-        return _content(toolstack, row)
+        return await _content(toolstack, row)
 
 
 def _find(toolstack: Toolstack, request: Request) -> Row | None:
@@ -47,11 +48,13 @@ def _find(toolstack: Toolstack, request: Request) -> Row | None:
     return db.find("blob", ref or NULL_REF)
 
 
-def _content(toolstack: Toolstack, row: Row) -> Response:
+async def _content(toolstack: Toolstack, row: Row) -> Response:
     path = content_path(toolstack.settings.state, row.uuid)
-    if not path.exists():
+    try:
+        content: bytes = await in_thread(path.read_bytes)
+    except FileNotFoundError:
         return Response(404, (b"Unknown reference\n",))
-    return Response(200, (path.read_bytes(),), (("content-type", row.mime_type),))
+    return Response(200, (content,), (("content-type", row.mime_type),))
 
 
 @entry_point("put_blob")
@@ -75,7 +78,7 @@ async def put_blob(toolstack: Toolstack, session: Session, request: Request) -> 
     while chunk := await request.body.read():
         chunks.append(chunk)
     content = b"".join(chunks)
-    _store(content_path(toolstack.settings.state, row.uuid), content)
+    await in_thread(_store, content_path(toolstack.settings.state, row.uuid), content)
     if toolstack.db.find("blob", row.ref) is not None:
         now = int(toolstack.clock.seconds())
         with toolstack.db.transaction() as tx:
