@@ -98,8 +98,7 @@ class Dispatcher:
 
     def _failure(self, dialect: Dialect, raw: RawCall, error: ApiError) -> Chunks:
         """Encode an error with as many parameters as the profile's errors have."""
-        params = self._model.error_params(error.code, error.params)
-        return [dialect.failure(ApiError(error.code, *params), raw.id)]
+        return [dialect.failure(self._model.as_sent(error), raw.id)]
 
     def entry(self, method: str) -> Entry | None:
         """Find what answers a method; ``Class_message`` is found as well."""
@@ -348,8 +347,7 @@ class Dispatcher:
         except Exception:
             problem = internal_error(call.method, Failure())
         if problem is not None:
-            params = self._model.error_params(problem.code, problem.params)
-            tasks.fail(call.task_ref, ApiError(problem.code, *params))
+            tasks.fail(call.task_ref, self._model.as_sent(problem))
         if entry.audited and authorised:
             self._audit(call, entry, arguments, problem)
 

@@ -3,7 +3,7 @@
     raise errors.VM_BAD_POWER_STATE(ref, "halted", "running")
 
 Codes carry the parameters of the newest profile;
-``Model.error_params`` shortens them for an older one.
+``Model.as_sent`` gives them in the form of a profile.
 """
 
 from xapi_py.base.errors import ApiError

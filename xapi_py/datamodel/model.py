@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
+from xapi_py.base.errors import ApiError
 from xapi_py.datamodel._generated import error_codes
 from xapi_py.datamodel.value_types import (
     AnyRecord,
@@ -58,6 +59,18 @@ __all__ = [
     "Void",
     "parse_type",
 ]
+
+
+_GENERAL_ERRORS: Final = dict.fromkeys(
+    (
+        "VM_LACKS_FEATURE_SHUTDOWN",
+        "VM_LACKS_FEATURE_SUSPEND",
+        "VM_LACKS_FEATURE_VCPU_HOTPLUG",
+        "VM_LACKS_FEATURE_STATIC_IP_SETTING",
+    ),
+    "VM_LACKS_FEATURE",
+)
+"""Errors that only some profiles have, and what the others send."""
 
 
 class Required(Enum):
@@ -244,13 +257,20 @@ class Model:
     http_handlers: Mapping[str, HttpHandler]
     alerts: Mapping[str, Alert]
 
-    def error_params(self, code: str, params: tuple[str, ...]) -> tuple[str, ...]:
-        """Give the parameters of an error as this profile sends them.
+    def as_sent(self, error: ApiError) -> ApiError:
+        """Give an error as this profile's servers send it.
 
-        The server raises errors in their newest form; an older profile may
-        declare fewer parameters, or only the last of them.  Servers add
-        parameters to errors that declare none, so these are left alone.
+        Code raises the most telling error of all profiles.  A profile that
+        does not have it sends the general one; an older one may declare fewer
+        parameters, or only the last of them.
         """
+        code = error.code
+        if code not in self.errors:
+            code = _GENERAL_ERRORS.get(code, code)
+        return ApiError(code, *self._params(code, error.params))
+
+    def _params(self, code: str, params: tuple[str, ...]) -> tuple[str, ...]:
+        """Servers add parameters to errors that declare none, so these are left alone."""
         names = self.errors.get(code)
         newest = getattr(error_codes, code, None)
         if names is None or newest is None or newest.params == names:

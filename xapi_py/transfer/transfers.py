@@ -130,8 +130,7 @@ async def first_piece(request: Request) -> bytes | None:
 def _ending(call: Call, problem: BaseException) -> ApiError:
     if isinstance(problem, CancelledError):
         return cancelled(call.task)
-    found = api_error(call.method, Failure(problem))
-    return ApiError(found.code, *call.model.error_params(found.code, found.params))
+    return call.model.as_sent(api_error(call.method, Failure(problem)))
 
 
 class Download:

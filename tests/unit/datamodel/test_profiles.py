@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from xapi_py.base.errors import ApiError
+from xapi_py.datamodel import errors as err
 from xapi_py.datamodel.model import (
     REQUIRED,
     Bool,
@@ -282,11 +284,19 @@ def test_messages_whose_lifecycle_is_over() -> None:
 
 def test_older_profile_shortens_the_parameters_of_errors() -> None:
     params = ("VM", "OpaqueRef:1", "start", "OpaqueRef:2")
-    assert OLD.error_params("OTHER_OPERATION_IN_PROGRESS", params) == params[:2]
-    assert NEW.error_params("OTHER_OPERATION_IN_PROGRESS", params) == params
-    assert OLD.error_params("LICENSE_CHECKOUT_ERROR", ("7", "no seat")) == ("no seat",)
-    assert OLD.error_params("PIF_HAS_NO_NETWORK_CONFIGURATION", ("OpaqueRef:1",)) == ()
-    assert OLD.error_params("SR_BACKEND_FAILURE_46", ("", "in use")) == ("", "in use")
+    busy = ApiError("OTHER_OPERATION_IN_PROGRESS", *params)
+    assert OLD.as_sent(busy).params == params[:2]
+    assert NEW.as_sent(busy).params == params
+    assert OLD.as_sent(err.LICENSE_CHECKOUT_ERROR("7", "no seat")).params == ("no seat",)
+    assert OLD.as_sent(err.PIF_HAS_NO_NETWORK_CONFIGURATION("OpaqueRef:1")).params == ()
+    in_use = ApiError("SR_BACKEND_FAILURE_46", "", "in use")
+    assert OLD.as_sent(in_use).params == ("", "in use")
+
+
+def test_an_error_of_some_profiles_only_is_the_general_one_for_others() -> None:
+    error = err.VM_LACKS_FEATURE_SUSPEND("OpaqueRef:1")
+    assert OLD.as_sent(error).description == ["VM_LACKS_FEATURE_SUSPEND", "OpaqueRef:1"]
+    assert NEW.as_sent(error).description == ["VM_LACKS_FEATURE", "OpaqueRef:1"]
 
 
 @pytest.mark.parametrize("profile", ["7.1", "newest", "all"])

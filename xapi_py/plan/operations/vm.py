@@ -27,6 +27,7 @@ from xapi_py.plan.operations.vm_tables import (
     DOM0_REFUSED,
     FEATURES_FOR,
     HARD,
+    LACKS_FEATURE,
     MOVES,
     NEEDS_PERSISTENT_DISKS,
     OP_TEXT,
@@ -238,7 +239,7 @@ def _feature_error(facts: Facts, op: str) -> ApiError | None:
             return err.VM_NON_SUSPENDABLE(facts.row.ref, reason)
     if any(features.get(name, "") not in ("", "0") for name in wanted):
         return None
-    return err.VM_LACKS_FEATURE(facts.row.ref)
+    return LACKS_FEATURE[op](facts.row.ref)
 
 
 def _disk_error(facts: Facts, op: str) -> ApiError | None:

@@ -1,5 +1,7 @@
 """Tables behind the VM operation rules: power states, kinds and features."""
 
+from xapi_py.datamodel import errors as err
+
 # Enum order; the offered list is this order reversed.
 ALL_OPERATIONS = (
     "snapshot",
@@ -231,6 +233,14 @@ UPGRADE_OK = frozenset(
         "update_allowed_operations",
     }
 )
+
+LACKS_FEATURE = {
+    "clean_shutdown": err.VM_LACKS_FEATURE_SHUTDOWN,
+    "clean_reboot": err.VM_LACKS_FEATURE_SHUTDOWN,
+    "changing_VCPUs_live": err.VM_LACKS_FEATURE_VCPU_HOTPLUG,
+    **dict.fromkeys(SUSPEND_LIKE, err.VM_LACKS_FEATURE_SUSPEND),
+}
+"""What a guest without such a feature answers; the newest profile has one error for all."""
 
 FEATURES_FOR: dict[str, tuple[str, ...]] = {
     "clean_shutdown": ("feature-shutdown", "feature-poweroff"),
