@@ -178,6 +178,11 @@ class VhdReader:
         self._fixed = False
         self._done = False
 
+    @property
+    def finished(self) -> bool:
+        """Whether the footer at the end of a disk that is not fixed has come."""
+        return self._done
+
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Take the next bytes of the stream; gives (offset, data) pairs."""
         self._buffer += data

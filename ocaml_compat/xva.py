@@ -197,12 +197,13 @@ class XvaReader:
     """Takes an archive apart while it arrives, without reading or writing anything.
 
     ``manifest`` is there once ``ova.xml`` has come.  A block is given when the
-    file after it has come, which normally is its checksum.
+    file after it has come, which normally is its checksum.  With a ``manifest``
+    the archive has none: it is that of a disk alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, manifest: Manifest | None = None) -> None:
         self._tar = TarReader(MAX_FILE_BYTES)
-        self.manifest: Manifest | None = None
+        self.manifest = manifest
         self._disks: dict[str, _Disk] = {}
         self._held: tuple[str, DiskBlock] | None = None
 

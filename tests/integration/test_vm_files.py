@@ -453,7 +453,7 @@ def test_raw_images_that_do_not_fit_or_break_off_fail(client: Client) -> None:
     task = client.put("/import_raw_vdi", b"too short", str(DISK_BYTES), vdi=vdi)
     assert client.error(task)[0] == "VDI_IO_ERROR"
     task = client.put("/import_raw_vdi", b"x", vdi=vdi, format="vhd")
-    assert client.error(task)[0] == "NOT_IMPLEMENTED"
+    assert client.error(task)[0] == "VDI_IO_ERROR"
     assert client.api.VDI.get_current_operations(vdi) == {}
 
 

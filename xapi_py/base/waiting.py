@@ -1,12 +1,15 @@
 """Waiting: for time, and for several things at once."""
 
+import logging
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
 
 from xapi_py.base.reactor import Clock
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -46,3 +49,22 @@ async def at_most(clock: Clock, seconds: float, work: "Deferred[Any]") -> None:
 
     work.addBoth(ended)
     await waiter
+
+
+async def shielded(running: Deferred[T]) -> T:
+    """Wait for work; who stops waiting does not stop it."""
+    waiter: Deferred[T] = Deferred()
+
+    def done(value: T) -> T:
+        if not waiter.called:
+            waiter.callback(value)
+        return value
+
+    def failed(failure: Failure) -> None:
+        if not waiter.called:
+            waiter.errback(failure)
+        else:
+            log.info("work nobody waits for failed: %s", failure.getErrorMessage())
+
+    running.addCallbacks(done, failed)
+    return await waiter

@@ -1,19 +1,20 @@
-"""Disks as raw images: GET /export_raw_vdi, PUT /import_raw_vdi.
+"""Disks as files: GET /export_raw_vdi, PUT /import_raw_vdi.
 
-Only the format ``raw`` is there yet; holes in it are not read and not written.
 Sources: briefs STORAGE 5.2, CLIENTS 1.4.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Final
 
-from ocaml_compat.raw_chunks import RawChunks, RawChunksError
+from ocaml_compat import vhd
+from ocaml_compat.xva import ChecksumError
 from xapi_py.api.call import Call
 from xapi_py.api.disk_files import (
     BLOCK_BYTES,
-    ZEROS,
-    DiskReader,
     DiskWriter,
+    ReadAhead,
     in_thread,
     open_reader,
     open_writer,
@@ -32,8 +33,9 @@ from xapi_py.db.row import Row
 from xapi_py.http.entry_points import entry_point
 from xapi_py.http.messages import HttpError, Request, Response, StreamingResponse
 from xapi_py.session.sessions import Session
+from xapi_py.transfer.disk_decoders import BAD_IMAGE, Decoder, Pieces, decoder
+from xapi_py.transfer.disk_encoders import CONTENT_TYPES, Disk, Encoded, encoder
 from xapi_py.transfer.transfers import (
-    OCTETS,
     Download,
     announced_bytes,
     call_of,
@@ -45,79 +47,91 @@ from xapi_py.transfer.transfers import (
     upload,
 )
 
-_FORMATS = ("raw", "vhd", "tar", "qcow2")
+Read = Callable[[], Awaitable[bytes]]
+
 _VDI = RefOf("VDI")
+_WITH_BASE: Final = frozenset({"vhd", "qcow2"})
+_GATHER_BYTES: Final = BLOCK_BYTES
 
 
-def _check_format(request: Request) -> None:
-    """Refuse all formats but raw.  Errors: HttpError 404 for unknown ones, NOT_IMPLEMENTED."""
+def _format_of(request: Request) -> str:
+    """Give the format asked for.  Errors: HttpError 404 for unknown ones."""
     wanted = request.query.get("format") or "raw"
-    if wanted not in _FORMATS:
+    if wanted not in CONTENT_TYPES:
         raise HttpError(404, f"unknown format {wanted}")
-    if wanted != "raw":
-        raise err.NOT_IMPLEMENTED(f"disk images of format {wanted}")
+    return wanted
 
 
 @entry_point("get_export_raw_vdi")
 async def get_export_raw_vdi(
     toolstack: Toolstack, session: Session, request: Request
 ) -> StreamingResponse:
-    """Send all a disk holds; its length is announced.
+    """Send what a disk holds; the length is announced but for tar.
 
-    Errors: UUID_INVALID, NOT_IMPLEMENTED, VDI_INCOMPATIBLE_TYPE, those of the
+    ``base``: only what differs from that disk (vhd, qcow2).  Errors:
+    UUID_INVALID, VDI_INCOMPATIBLE_TYPE, VDI_TOO_LARGE for a VHD, those of the
     disk's operation ``copy``.
     """
     wanted = request.query.get("vdi")
     if not wanted:
         raise err.INTERNAL_ERROR("Missing vdi query parameter")
-    vdi = named(toolstack, "VDI", wanted)
-    _check_format(request)
-    if vdi.type == "cbt_metadata":
-        raise err.VDI_INCOMPATIBLE_TYPE(vdi.ref, vdi.type)
+    vdi, form = named(toolstack, "VDI", wanted), _format_of(request)
+    base = named(toolstack, "VDI", request.query["base"]) if request.query.get("base") else None
+    for disk in (vdi, base):
+        if disk is not None and disk.type == "cbt_metadata":
+            raise err.VDI_INCOMPATIBLE_TYPE(disk.ref, disk.type)
+    if base is not None and form not in _WITH_BASE:
+        raise err.INTERNAL_ERROR(f"a base is not possible with format {form}")
+    if form == "vhd" and vdi.virtual_size > vhd.MAX_BYTES:
+        raise err.VDI_TOO_LARGE(vdi.ref, str(vhd.MAX_BYTES))
     call = call_of(toolstack, session, request, "Exporting raw VDI")
     held = AsyncExitStack()
     try:
-        await held.enter_async_context(storage_operation(call, ("VDI", Ref(vdi.ref), "copy")))
-        reader = await open_reader(call, Ref(vdi.ref))
-        held.callback(reader.close)
-    except Exception as problem:
+        encoded = await _encoded(call, held, vdi, base, form)
+    except BaseException as problem:
         await held.aclose()
         if isinstance(problem, ApiError):
             call.toolstack.tasks.fail(call.task, problem)
         raise
-    download = Download(call, request, _content(call, reader), held.aclose)
+    download = Download(call, request, _sent(call, encoded), held.aclose)
     return StreamingResponse(
         download,
         headers=(
             ("task-id", call.task),
-            ("Content-Type", OCTETS),
-            ("Content-Disposition", f'attachment; filename="{vdi.uuid}.raw"'),
+            ("Content-Type", CONTENT_TYPES[form]),
+            ("Content-Disposition", f'attachment; filename="{vdi.uuid}.{form}"'),
         ),
-        length=reader.size,
+        length=encoded.length,
         completes_task=True,
     )
 
 
-async def _content(call: Call, reader: DiskReader) -> AsyncIterator[bytes]:
-    sent, number = 0, 0
-    while number < reader.count:
-        blocks = await in_thread(reader.next_blocks, number)
-        for found, data in blocks.found:
-            async for zeros in _gap(sent, found * BLOCK_BYTES):
-                yield zeros
-            yield data
-            sent = found * BLOCK_BYTES + len(data)
-        number = blocks.following
-        call.progress(min(1.0, number / reader.count))
-    async for zeros in _gap(sent, reader.size):
-        yield zeros
+async def _encoded(
+    call: Call, held: AsyncExitStack, vdi: Row, base: Row | None, form: str
+) -> Encoded:
+    """Open the disks until ``held`` is closed, and look where their data is."""
+    await held.enter_async_context(storage_operation(call, ("VDI", Ref(vdi.ref), "copy")))
+    reader = await open_reader(call, Ref(vdi.ref), base.uuid if base else "")
+    held.push_async_callback(reader.release)
+    disk = Disk(vdi.uuid, reader, call.now())
+    if base is not None:
+        below = await open_reader(call, Ref(base.ref), vdi.uuid)
+        held.push_async_callback(below.release)
+        disk = Disk(vdi.uuid, reader, call.now(), base.uuid, below)
+    encode = encoder(form, "checksum" if call.model.profile == "7.1" else "xxhash")
+    try:
+        encoded: Encoded = await in_thread(encode, disk)
+    except OSError as problem:
+        raise err.VDI_IO_ERROR(vdi.ref, problem.strerror or "input/output error") from problem
+    return encoded
 
 
-async def _gap(start: int, end: int) -> AsyncIterator[bytes]:
-    while start < end:
-        length = min(BLOCK_BYTES, end - start)
-        yield ZEROS[:length]
-        start += length
+async def _sent(call: Call, encoded: Encoded) -> AsyncIterator[bytes]:
+    async with aclosing(ReadAhead(encoded.pieces)) as pieces:
+        async for data, done in pieces:
+            if data:
+                yield data
+            call.progress(min(1.0, done))
 
 
 @entry_point("put_import_raw_vdi")
@@ -127,35 +141,48 @@ async def put_import_raw_vdi(
     """Write an image over a disk, or into a new one of its size on an SR.
 
     The task's result is the disk.  Errors: HttpError 404 for HTTP's own chunks
-    and unknown formats, NOT_IMPLEMENTED, UUID_INVALID, VDI_READONLY,
-    VDI_IO_ERROR for an image that is too large or breaks off.
+    and unknown formats, UUID_INVALID, VDI_READONLY, VDI_IO_ERROR for an image
+    that is too large, damaged or breaks off, IMPORT_ERROR_SOME_CHECKSUMS_FAILED.
     """
     refuse_chunked(request, err.IMPORT_ERROR_CANNOT_HANDLE_CHUNKED(), 404)
     wanted = request.query.get("vdi")
     vdi = named(toolstack, "VDI", wanted) if wanted else None
-    _check_format(request)
+    form = _format_of(request)
     if is_probe(request):
         return Response(200, close=True)
     size = announced_bytes(request)
+    if "chunked" in request.query and form != "raw":
+        raise HttpError(404, f"chunked is not possible with format {form}")
     if vdi is not None:
-        _check_target(request, vdi, size)
-    elif not size:
+        _check_target(request, vdi, size if form == "raw" else None)
+    elif form == "raw" and not size:
         raise err.INTERNAL_ERROR("one of vdi, and Content-Length for a new disk, is needed")
     first = await first_piece(request)
     if first is None:
         return None
     call = call_of(toolstack, session, request, "Importing raw VDI")
-    read = reader_of(request, first)
+    limit = vdi.virtual_size if vdi is not None else 0
+    framed, expected = "chunked" in request.query, _expected(request, limit)
+    stream = decoder(form, framed=framed, expected=expected, limit=limit)
+    incoming = _Incoming(call, request, reader_of(request, first), stream)
 
     async def work() -> str:
-        if vdi is not None:
-            await _into(call, request, vdi, read)
-            return result_text(vdi.ref, _VDI, call.model)
-        assert size is not None
-        return result_text(await _new_disk(call, request, size, read), _VDI, call.model)
+        try:
+            ref = await _received(incoming, vdi)
+        finally:
+            stream.close()
+        return result_text(ref, _VDI, call.model)
 
     await upload(call, request, work)
     return None
+
+
+def _expected(request: Request, limit: int) -> int | None:
+    """Bytes of a raw image; None where the stream may end early."""
+    if "content-length" not in request.headers:
+        return None
+    announced = announced_bytes(request)
+    return limit if announced is None else announced
 
 
 def _check_target(request: Request, vdi: Row, size: int | None) -> None:
@@ -168,20 +195,97 @@ def _check_target(request: Request, vdi: Row, size: int | None) -> None:
         raise err.VDI_IO_ERROR(vdi.ref, f"an image of {size} bytes does not fit")
 
 
-Read = Callable[[], Awaitable[bytes]]
+@dataclass(slots=True)
+class _Incoming:
+    """An image on its way in."""
 
+    call: Call
+    request: Request
+    read: Read
+    stream: Decoder
+    received_bytes: int = 0
 
-async def _into(call: Call, request: Request, vdi: Row, read: Read) -> None:
-    async with storage_operation(call, ("VDI", Ref(vdi.ref), "copy")):
-        writer = await open_writer(call, Ref(vdi.ref))
+    async def next(self, vdi: str) -> Pieces | None:
+        """Give the next pieces; None at the end."""
+        data = await self.read()
+        self.received_bytes += len(data)
         try:
-            await _copy(request, writer, read)
-        finally:
+            return self.stream.feed(data) if data else None
+        except BAD_IMAGE as problem:
+            raise _refusal(vdi, problem) from problem
+
+    def last(self, vdi: str) -> Pieces:
+        """Give the last pieces."""
+        try:
+            return self.stream.finish()
+        except BAD_IMAGE as problem:
+            raise _refusal(vdi, problem) from problem
+
+    def progress(self, position: int, size: int) -> None:
+        """Tell how far it is, by what was announced, else by the place on the disk."""
+        announced = announced_bytes(self.request)
+        part = self.received_bytes / announced if announced else position / max(1, size)
+        self.call.progress(min(1.0, part))
+
+
+def _refusal(vdi: str, problem: Exception) -> ApiError:
+    if isinstance(problem, ChecksumError):
+        return err.IMPORT_ERROR_SOME_CHECKSUMS_FAILED()
+    return err.VDI_IO_ERROR(vdi, str(problem))
+
+
+async def _received(incoming: _Incoming, vdi: Row | None) -> Ref:
+    """Look at the start of the image, then write it.  Gives the disk."""
+    stream, first, label = incoming.stream, Pieces(), vdi.ref if vdi else ""
+    while not stream.ready:
+        pieces = await incoming.next(label)
+        if pieces is None:
+            first += incoming.last(label)
+            break
+        first += pieces
+    if vdi is None:
+        return await _new_disk(incoming, first)
+    await _into(incoming, vdi, first)
+    return Ref(vdi.ref)
+
+
+async def _into(incoming: _Incoming, vdi: Row, first: Pieces) -> None:
+    size = incoming.stream.size
+    if size is not None and size > vdi.virtual_size:
+        raise err.VDI_IO_ERROR(vdi.ref, f"an image of {size} bytes does not fit")
+    call, mode = incoming.call, "amend" if incoming.stream.partial else "replace"
+    async with storage_operation(call, ("VDI", Ref(vdi.ref), "copy")):
+        writer = await open_writer(call, Ref(vdi.ref), mode)
+        try:
+            await _copy(incoming, writer, first)
             await writer.finish()
+        except BaseException:
+            await writer.abandon()
+            raise
 
 
-async def _new_disk(call: Call, request: Request, size: int, read: Read) -> Ref:
-    query = request.query
+async def _copy(incoming: _Incoming, writer: DiskWriter, pieces: Pieces) -> None:
+    """Write all pieces, many small ones together."""
+    waiting, gathered, stream = pieces, sum(len(data) for _, data in pieces), incoming.stream
+    while not stream.finished:
+        more = await incoming.next(writer.vdi)
+        if more is None:
+            break
+        waiting += more
+        gathered += sum(len(data) for _, data in more)
+        if gathered >= _GATHER_BYTES:
+            await writer.write_many(waiting)
+            incoming.progress(sum((waiting[-1][0], len(waiting[-1][1]))), writer.size)
+            waiting, gathered = [], 0
+    waiting += incoming.last(writer.vdi)
+    await writer.write_many(waiting)
+
+
+async def _new_disk(incoming: _Incoming, first: Pieces) -> Ref:
+    call, query = incoming.call, incoming.request.query
+    size = incoming.stream.size
+    if not size or incoming.stream.partial:
+        raise err.INTERNAL_ERROR("the image does not say how large a new disk has to be")
     wanted = query.get("sr_id") or query.get("sr_uuid") or ""
     sr = named(call.toolstack, "SR", wanted) if wanted else import_sr(call.toolstack, NULL_REF)
     async with Undo() as undo:
@@ -192,58 +296,7 @@ async def _new_disk(call: Call, request: Request, size: int, read: Read) -> Ref:
             "type": "user",
         }
         vdi = await disks.create(call, undo, record)
-        await _into(call, request, call.db.row("VDI", vdi), read)
+        await _into(incoming, call.db.row("VDI", vdi), first)
         with call.db.transaction() as tx:
             disks.keep(tx, [vdi])
         return vdi
-
-
-async def _copy(request: Request, writer: DiskWriter, read: Read) -> None:
-    if "chunked" in request.query:
-        await _copy_frames(writer, read)
-    else:
-        await _copy_plain(request, writer, read)
-
-
-async def _copy_plain(request: Request, writer: DiskWriter, read: Read) -> None:
-    """Write what comes from the start; its end is as announced, else that of the disk.
-
-    A stream of no announced length may end early.
-    """
-    announced = announced_bytes(request)
-    open_ended = "content-length" not in request.headers
-    expected = writer.size if announced is None else announced
-    offset, waiting = 0, bytearray()
-    while offset + len(waiting) < expected:
-        data = await read()
-        if not data:
-            break
-        waiting += data
-        while len(waiting) >= BLOCK_BYTES:
-            piece = bytes(waiting[:BLOCK_BYTES])
-            del waiting[:BLOCK_BYTES]
-            await _write(writer, offset, piece, expected)
-            offset += len(piece)
-    await _write(writer, offset, bytes(waiting), expected)
-    if offset + len(waiting) < expected and not open_ended:
-        raise err.VDI_IO_ERROR(writer.vdi, "the image broke off")
-
-
-async def _write(writer: DiskWriter, offset: int, data: bytes, expected: int) -> None:
-    await writer.write(offset, data)
-    if expected:
-        writer.call.progress(min(1.0, (offset + len(data)) / expected))
-
-
-async def _copy_frames(writer: DiskWriter, read: Read) -> None:
-    frames = RawChunks()
-    while not frames.finished:
-        data = await read()
-        if not data:
-            raise err.VDI_IO_ERROR(writer.vdi, "the image broke off")
-        try:
-            found = frames.feed(data)
-        except RawChunksError as problem:
-            raise err.VDI_IO_ERROR(writer.vdi, str(problem)) from problem
-        for offset, piece in found:
-            await writer.write(offset, piece)

@@ -18,6 +18,7 @@ from xapi_py.api.dispatch import api_error
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF, Ref
+from xapi_py.base.waiting import shielded
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.http.bodies import BodyCutShort
@@ -174,10 +175,12 @@ class Download:
             raise
 
     async def aclose(self) -> None:
-        """End it, whatever it was doing."""
+        """End it, whatever it was doing; who stops waiting for that does not stop it."""
         release, self._release = self._release, None
-        if release is None:
-            return
+        if release is not None:
+            await shielded(Deferred.fromCoroutine(self._end(release)))
+
+    async def _end(self, release: Callable[[], Awaitable[object]]) -> None:
         try:
             close: Any = getattr(self._body, "aclose", None)
             if close is not None:

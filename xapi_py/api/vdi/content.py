@@ -2,13 +2,11 @@
 
 import hashlib
 import xmlrpc.client
-from pathlib import Path
 from typing import Any
-
-from twisted.internet.threads import deferToThread
 
 from xapi_py.api.call import Call
 from xapi_py.api.device_secrets import in_clear
+from xapi_py.api.disk_files import DiskReader, in_thread, io_error, open_reader
 from xapi_py.api.registry import message
 from xapi_py.api.storage_calls import on_sr, on_vdi, storage_operation
 from xapi_py.base.names import Ref
@@ -120,16 +118,19 @@ async def list_changed_blocks(call: Call, vdi_from: Ref, vdi_to: Ref) -> str:
 @message("VDI.checksum")
 async def checksum(call: Call, self: Ref) -> str:
     """Give the MD5 of all the disk holds, in hexadecimal; reads the whole disk."""
-    row = call.db.row("VDI", self)
-    path = Path(str(await on_vdi(call, row, "VDI.path", read_write=False)))
-    return await deferToThread(_md5, path)
+    reader = await open_reader(call, self)
+    try:
+        return str(await in_thread(_md5, reader))
+    except OSError as problem:
+        raise io_error(call, self, problem) from problem
+    finally:
+        await reader.release()
 
 
-def _md5(path: Path) -> str:
+def _md5(reader: DiskReader) -> str:
     digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as content:
-        while chunk := content.read(CHUNK_BYTES):
-            digest.update(chunk)
+    for offset in range(0, reader.size, CHUNK_BYTES):
+        digest.update(reader.read(offset, min(CHUNK_BYTES, reader.size - offset)))
     return digest.hexdigest()
 
 

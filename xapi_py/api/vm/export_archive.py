@@ -1,7 +1,8 @@
 """The bytes of an XVA file: records first, then the data of every disk."""
 
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from typing import Literal, Protocol
 
 import zstandard
@@ -9,7 +10,7 @@ import zstandard
 from ocaml_compat import tar_stream, xva
 from ocaml_compat.xva import ChecksumKind, Manifest
 from xapi_py.api.call import Call
-from xapi_py.api.disk_files import Blocks, DiskReader, in_thread, open_reader
+from xapi_py.api.disk_files import DiskReader, ReadAhead, io_error, open_reader
 from xapi_py.db.row import Row
 from xapi_py.plan.exporting import Export, ExportChoice, plan_export, version_of
 
@@ -73,28 +74,27 @@ async def archive(
     for disk, size in zip(export.disks, sizes, strict=True):
         reader = await open_reader(call, disk.vdi)
         try:
-            number = 0
-            while number < reader.count:
-                piece, number = await in_thread(
-                    _piece, reader, number, disk.directory, kind, pack.compress
-                )
-                if piece:
-                    yield piece
-                call.progress((done + min(number * xva.BLOCK_BYTES, size)) / total)
+            pieces = _pieces(reader, disk.directory, kind, pack.compress)
+            async with aclosing(ReadAhead(pieces)) as ahead:
+                async for piece, position in ahead:
+                    if piece:
+                        yield piece
+                    call.progress((done + min(position, size)) / total)
+        except OSError as problem:
+            raise io_error(call, disk.vdi, problem) from problem
         finally:
-            reader.close()
+            await reader.release()
         done += size
     yield pack.compress(tar_stream.END) + pack.flush()
 
 
-def _piece(
-    reader: DiskReader,
-    number: int,
-    directory: str,
-    kind: ChecksumKind,
-    pack: Callable[[bytes], bytes],
-) -> tuple[bytes, int]:
-    """Read, checksum and compress some blocks; blocks."""
-    blocks: Blocks = reader.next_blocks(number)
-    parts = [xva.block(directory, n, data, kind) for n, data in blocks.found]
-    return pack(b"".join(parts)) if parts else b"", blocks.following
+def _pieces(
+    reader: DiskReader, directory: str, kind: ChecksumKind, pack: Callable[[bytes], bytes]
+) -> Iterator[tuple[bytes, int]]:
+    """Read, checksum and compress a disk; gives the place on it too.  Blocks."""
+    number = 0
+    while number < reader.count:
+        blocks = reader.next_blocks(number)
+        parts = [xva.block(directory, n, bytes(data), kind) for n, data in blocks.found]
+        number = blocks.following
+        yield pack(b"".join(parts)) if parts else b"", number * xva.BLOCK_BYTES

@@ -15,7 +15,6 @@ from ocaml_compat.xva import ChecksumError, Manifest, UnexpectedFile, XvaError, 
 from xapi_py.api.call import Call
 from xapi_py.api.disk_files import DiskWriter, in_thread, open_writer
 from xapi_py.api.vm import disks, imported_records
-from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
 from xapi_py.base.undo import Undo
 from xapi_py.datamodel import errors as err
@@ -96,7 +95,6 @@ async def import_archive(call: Call, choice: ImportChoice, read: Read) -> tuple[
     """
     incoming = Incoming(call, choice, read)
     async with Undo() as undo:
-        undo.push("close disks", lambda: _close(incoming))
         try:
             await _take_all(incoming, undo)
         except UnexpectedFile as problem:
@@ -109,14 +107,6 @@ async def import_archive(call: Call, choice: ImportChoice, read: Read) -> tuple[
             await writer.finish()
         assert incoming.plan is not None
         return imported_records.write(call, choice, incoming.plan, incoming.made)
-
-
-async def _close(incoming: Incoming) -> None:
-    for writer in incoming.writers.values():
-        try:
-            await writer.finish()
-        except ApiError:
-            continue
 
 
 async def _take_all(incoming: Incoming, undo: Undo) -> None:
@@ -167,6 +157,7 @@ async def _prepare(incoming: Incoming, manifest: Manifest, undo: Undo) -> None:
     for piece in plan.disks:
         vdi = incoming.made[piece.id] = await disks.create(call, undo, piece.fields)
         writer = incoming.writers[piece.id] = await open_writer(call, vdi)
+        undo.push("close a disk", writer.abandon)
         incoming.expected_bytes += writer.size
 
 
