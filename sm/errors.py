@@ -22,12 +22,21 @@ VDI_EXISTS: Final = 43
 NO_SPACE: Final = 44
 VDI_UNAVAILABLE: Final = 46
 SR_UNAVAILABLE: Final = 47
+LVM_CREATE: Final = 50
+LVM_DELETE: Final = 51
+LVM_MOUNT: Final = 52
+LVM_UNMOUNT: Final = 53
+LVM_MASTER: Final = 58
+LVM_RESIZE: Final = 59
 FOLDER_MISSING: Final = 61
 VDI_LOAD: Final = 65
 VDI_TYPE: Final = 66
+ISCSI_DEVICE: Final = 67
 ISCSI_LOGIN: Final = 68
+ISCSI_LOGOUT: Final = 69
 NFS_VERSION: Final = 72
 NFS_MOUNT: Final = 73
+LVM_GROUP_CREATE: Final = 77
 VDI_CREATE: Final = 78
 VDI_SIZE: Final = 79
 VDI_DELETE: Final = 80
@@ -38,6 +47,7 @@ CONFIG_DEVICE_INVALID: Final = 91
 CONFIG_LOCATION_MISSING: Final = 94
 CONFIG_TARGET_MISSING: Final = 95
 CONFIG_TARGET_IQN_MISSING: Final = 96
+CONFIG_ISCSI_IQN_MISSING: Final = 97
 CONFIG_SERVER_PATH_MISSING: Final = 101
 CONFIG_SERVER_MISSING: Final = 102
 ROOT_DEVICE: Final = 105
@@ -45,10 +55,13 @@ CONFIG_SCSI_ID: Final = 107
 NFS_TARGET: Final = 108
 CHAIN_TOO_LONG: Final = 109
 SMB_MOUNT: Final = 111
+LVM_READ: Final = 117
 DNS: Final = 140
 ISCSI_TARGET: Final = 141
 ISCSI_PORT: Final = 142
 VDI_MISSING: Final = 144
+PROVISION: Final = 180
+METADATA: Final = 181
 ISO_MOUNT: Final = 222
 ISO_SHARE_NAME: Final = 224
 ISO_LOCATION: Final = 225
@@ -70,11 +83,20 @@ _TEXTS: Final = MappingProxyType(
         NO_SPACE: "There is insufficient space",
         VDI_UNAVAILABLE: "The VDI is not available",
         SR_UNAVAILABLE: "The SR is not available",
+        LVM_CREATE: "Logical Volume creation error",
+        LVM_DELETE: "Logical Volume deletion error",
+        LVM_MOUNT: "Logical Volume mount/activate error",
+        LVM_UNMOUNT: "Logical Volume unmount/deactivate error",
+        LVM_MASTER: "The request must come from the pool's master",
+        LVM_RESIZE: "Logical Volume resize failed",
         VDI_LOAD: "The VDI is damaged",
         VDI_TYPE: "Invalid VDI type",
+        ISCSI_DEVICE: "ISCSI device failed to appear",
+        ISCSI_LOGOUT: "Logout failed from target",
         ISCSI_LOGIN: "iSCSI log in failed, check the target and the access credentials",
         NFS_VERSION: "NFS version error",
         NFS_MOUNT: "NFS mount error",
+        LVM_GROUP_CREATE: "Logical Volume group creation failed",
         VDI_CREATE: "The VDI could not be created",
         VDI_SIZE: "VDI Invalid size",
         VDI_CLONE: "The VDI could not be cloned",
@@ -84,6 +106,7 @@ _TEXTS: Final = MappingProxyType(
         CONFIG_LOCATION_MISSING: "The request is missing the location parameter",
         CONFIG_TARGET_MISSING: "The request is missing the target parameter",
         CONFIG_TARGET_IQN_MISSING: "The target IQN parameter is missing or incorrect",
+        CONFIG_ISCSI_IQN_MISSING: "The host has no iSCSI initiator name",
         CONFIG_SERVER_PATH_MISSING: "The request is missing the serverpath parameter",
         CONFIG_SERVER_MISSING: "The request is missing the server parameter",
         ROOT_DEVICE: "The device holds the host's own system",
@@ -92,6 +115,9 @@ _TEXTS: Final = MappingProxyType(
         CHAIN_TOO_LONG: "The snapshot chain is too long",
         SMB_MOUNT: "SMB mount error",
         DNS: "The name of the server could not be resolved",
+        LVM_READ: "Logical Volume read failed",
+        PROVISION: "There is not enough space to give the VDI its full size",
+        METADATA: "The metadata of the SR cannot be used",
         ISCSI_TARGET: "The iSCSI target could not be reached",
         ISCSI_PORT: "The port parameter is not a port number",
         EIO: "General IO error",

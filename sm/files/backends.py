@@ -169,6 +169,10 @@ class Backends:
             self._images.hold(vdi, [node])
             daemon.switch_to(self._images.path(node))
 
+    def written_end(self, vdi: str, node: str) -> int:
+        """Offset behind the last byte a backend wrote to an image since it opened it."""
+        return self._daemon(vdi).written_end(self._images.path(node))
+
     def start_merge(self, vdi: str, node: str, into: str) -> None:
         """Let an active disk's backend merge an image into its parent."""
         self._daemon(vdi).start_commit(self._images.path(node), self._images.path(into))

@@ -59,7 +59,17 @@ class Worker:
             raise errors.unsupported(self._attached[0])
         if method in _CHANGES and isinstance(self._sr, FileSr):
             self._sr.take_charge()
-        return _plain(found(**params))
+        try:
+            result = _plain(found(**params))
+        except Exception:
+            self._tidy()
+            raise
+        self._tidy()
+        return result
+
+    def _tidy(self) -> None:
+        if isinstance(self._sr, FileSr):
+            self._sr.images.tidy()
 
     def _create(
         self,
@@ -85,6 +95,7 @@ class Worker:
     def _detach(self) -> None:
         if self._sr is not None:
             self._sr.detach()
+            self._sr = None
             self._kind.close_medium(*self._attached)
 
     def end(self) -> None:

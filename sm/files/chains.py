@@ -14,13 +14,22 @@ MAX_CHAIN: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An image: its parent's name or empty, sizes in bytes, whether it holds data itself."""
+    """An image: its parent's name or empty, sizes in bytes, whether it holds no data itself.
+
+    ``held_bytes``: space that is set aside for it, when that is not what it uses.
+    """
 
     parent: str
     virtual_size: int
     used_bytes: int
     format: Literal["qcow2", "raw"] = "qcow2"
     empty: bool = False
+    held_bytes: int = -1
+
+    @property
+    def space_bytes(self) -> int:
+        """Space it takes of the SR."""
+        return self.held_bytes if self.held_bytes >= 0 else self.used_bytes
 
 
 @dataclass(frozen=True, slots=True)

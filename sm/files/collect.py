@@ -46,7 +46,7 @@ class Collector:
             sr.images.look()
             sr.backends.stop_unused_views()
             plan = sr.chains().plan(sr.free_bytes(), frozenset(sr.keep))
-            if not sr.images.damaged:
+            if not sr.images.damaged and not sr.log.lost_lines:
                 self._delete(plan)
         skipped, merges = list(plan.skipped), []
         for merge in plan.merges:
@@ -68,9 +68,17 @@ class Collector:
             self._sr.notify("sr", self._sr.uuid)
 
     def _too_small(self, merge: Merge) -> str:
-        if merge.live and merge.disk and self._sr.images.data_bytes(merge.node) < SHRINK_BYTES:
+        if merge.live and merge.disk and self._data_bytes(merge) < SHRINK_BYTES:
             return "it is in use; the rest is merged when it is not"
         return ""
+
+    def _data_bytes(self, merge: Merge) -> int:
+        """About how much the last image of a disk in use holds."""
+        sr = self._sr
+        known = sr.images.nodes[merge.node].used_bytes
+        if sr.images.plain:
+            return known
+        return max(known, sr.backends.written_end(merge.live, merge.node))
 
     def _begin(self, merge: Merge) -> Mapping[str, object]:
         sr = self._sr

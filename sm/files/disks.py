@@ -79,7 +79,7 @@ def to_vdi(disk: Disk, node: Node | None, damage: str = "") -> Vdi:
     parent = ""
     if node is not None:
         members["virtual_size"] = node.virtual_size
-        members["physical_utilisation"] = node.used_bytes
+        members["physical_utilisation"] = node.space_bytes
         parent = node.parent
         sm_config |= _described(node)
     elif disk.node:
@@ -99,7 +99,7 @@ def hidden_vdi(name: str, node: Node) -> Vdi:
         read_only=True,
         managed=False,
         virtual_size=node.virtual_size,
-        physical_utilisation=node.used_bytes,
+        physical_utilisation=node.space_bytes,
         parent=node.parent,
         sm_config=_described(node),
     )

@@ -1,7 +1,7 @@
 """The images of one SR: their names never change."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sm.files import qemu
@@ -22,6 +22,7 @@ class Images:
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.damaged: dict[str, str] = {}
+        self._hands = 0
 
     def path(self, name: str) -> Path:
         """Where the image is."""
@@ -71,14 +72,25 @@ class Images:
     def let_go(self, owner: str) -> None:
         """An owner needs its images no more."""
 
+    def tidy(self) -> None:
+        """A call ended: give back what nobody holds."""
+
+    def repair(self) -> None:
+        """Finish what a killed process began with single images."""
+
+    def forget_missing(self, needed: Callable[[str], bool]) -> None:
+        """Forget what is known of images that are gone, unless ``needed``."""
+
     @contextlib.contextmanager
     def at_hand(self, *names: str) -> Iterator[None]:
         """Have images at hand while the block runs."""
-        self.hold("call", names)
+        self._hands += 1
+        owner = f"call/{self._hands}"
         try:
+            self.hold(owner, names)
             yield
         finally:
-            self.let_go("call")
+            self.let_go(owner)
 
     def make_room(self, name: str, *, disk: bool = True) -> None:
         """Have space to write to an image: all its disk may need, or for small changes.
@@ -110,10 +122,6 @@ class Images:
 
     def end_merge(self, into: str, *, disk: bool) -> None:
         """A merge into an image ended, well or not; ``disk``: it is a disk's own now."""
-
-    def data_bytes(self, name: str) -> int:
-        """About how much an image holds, also while a backend writes to it."""
-        return self.nodes[name].used_bytes
 
     def source(self, name: str) -> tuple[str, str]:
         """What ``qemu-img`` calls the content of an image with all below: name and format."""

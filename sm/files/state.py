@@ -111,19 +111,33 @@ class SrState:
         with disk_errors():
             self.images.look()
             self.backends.look()
+            for disk in self.disks():
+                if self.backends.is_running(disk.uuid):
+                    self.images.hold(disk.uuid, self.images.chain(disk.node))
             if not self.store.mine:
                 return
             for name, record in list(self.log.records.items()):
                 if name.startswith("journal/"):
                     self._finish_switch(name, name.removeprefix("journal/"), str(record["node"]))
+            self.images.repair()
             known = {f"vdi/{disk.uuid}" for disk in self.disks()}
             for vdi in self.backends.views():
                 if f"vdi/{vdi}" not in known:
                     self.backends.stop(vdi)
-            if not self.images.damaged:
-                for node in self.chains().garbage():
-                    self.images.delete(node)
+            self._drop_garbage()
             self.tracking.drop_unused()
+            if self.images.pending():
+                self.commit({})
+
+    def _drop_garbage(self) -> None:
+        if self.images.damaged or self.log.lost_lines:
+            return
+        chains = self.chains()
+        for node in chains.garbage():
+            self.images.delete(node)
+        needed = {disk.node for disk in self.disks()}
+        needed |= {node.parent for node in self.images.nodes.values()}
+        self.images.forget_missing(needed.__contains__)
 
     def _finish_switch(self, journal: str, vdi: str, node: str) -> None:
         """A running disk was being switched to a new image: it is its image now, used or not."""
@@ -159,8 +173,9 @@ class SrState:
 
     def usable(self, vdi: str) -> Disk:
         """A disk with all its images.  Errors: Vdi_does_not_exist, 65 for damage, 46."""
+        self.store.refresh()
         journal = self.log.records.get(f"journal/{vdi}")
-        if journal is not None:
+        if journal is not None and self.store.mine:
             self._finish_switch(f"journal/{vdi}", vdi, str(journal["node"]))
         disk = self.disk(vdi)
         with disk_errors():

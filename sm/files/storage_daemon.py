@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Sequence
@@ -186,6 +187,14 @@ class StorageDaemon:
         """The node name of the image that takes the disk's writes now."""
         return str(self.command("query-block-exports")[0]["node-name"])
 
+    def written_end(self, image: Path) -> int:
+        """Offset behind the last byte written to an image since it was opened."""
+        wanted = node_name(image)
+        for node in self.command("query-blockstats", {"query-nodes": True}):
+            if node.get("node-name") == wanted:
+                return int(node.get("parent", node)["stats"]["wr_highest_offset"])
+        return 0
+
     def _nodes(self) -> list[Any]:
         found: list[Any] = self.command("query-named-block-nodes", {"flat": True})
         return found
@@ -329,14 +338,17 @@ def _exchange(stream: Any, message: dict[str, object]) -> Any:
 
 def node_name(image: Path) -> str:
     """QEMU's name for an image: at most 31 letters, the first of them a letter."""
-    return "n" + image.stem.replace("-", "")[:30]
+    return "n" + image.stem[-36:].replace("-", "")[:30]
 
 
 def _image_node(image: Path, form: str, backing: str | None) -> dict[str, object]:
+    file: dict[str, object] = {"driver": "file", "filename": str(image), "discard": "unmap"}
+    if stat.S_ISBLK(os.stat(image).st_mode):  # other hosts may use it next: no page cache
+        file |= {"driver": "host_device", "cache": {"direct": True}}
     node: dict[str, object] = {
         "driver": form,
         "node-name": node_name(image),
         "discard": "unmap",
-        "file": {"driver": "file", "filename": str(image), "discard": "unmap"},
+        "file": file,
     }
     return node | ({"backing": backing} if form == "qcow2" else {})

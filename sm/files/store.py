@@ -21,6 +21,7 @@ class Log(Protocol):
 
     records: dict[str, Record]
     generation: int
+    lost_lines: int
 
     def refresh(self) -> bool: ...
 
@@ -60,6 +61,9 @@ class Store(Protocol):
     mine: bool
 
     def space(self) -> Space: ...
+
+    def refresh(self) -> None:
+        """See what the host in charge changed, if that is another one."""
 
     def take_charge(self) -> bool:
         """Become the host that changes the SR; whether another one was."""
@@ -126,6 +130,9 @@ class FolderStore:
         return Space(
             found.f_blocks * unit, (found.f_blocks - found.f_bfree) * unit, found.f_bavail * unit
         )
+
+    def refresh(self) -> None:
+        """This host is in charge."""
 
     def take_charge(self) -> bool:
         return False

@@ -55,6 +55,9 @@ class Header:
     bitmaps: int
     bitmap_directory_offset: int
     bitmap_directory_bytes: int
+    counts_offset: int
+    counts_clusters: int
+    count_bits: int
 
 
 def read_header(pread: Pread) -> Header:
@@ -92,6 +95,9 @@ def read_header(pread: Pread) -> Header:
         bitmaps=count,
         bitmap_directory_offset=directory_at,
         bitmap_directory_bytes=directory_bytes,
+        counts_offset=fields[9],
+        counts_clusters=fields[10],
+        count_bits=16 if version == 2 else 1 << min(fields[16], 6),
     )
 
 
@@ -217,6 +223,37 @@ def empty_image(virtual_size: int, backing_file: str = "", backing_format: str =
 def file_bytes(virtual_size: int) -> int:
     """Length of the file of an empty image; what ``empty_image`` leaves out are zeros."""
     return 3 * CLUSTER + -(-_l1_entries(virtual_size) * 8 // CLUSTER) * CLUSTER
+
+
+def end_of_data(header: Header, pread: Pread) -> int:
+    """Give the offset behind the last cluster in use, in an image that nobody writes to.
+
+    Errors: Qcow2Error for tables that make no sense.
+    """
+    cluster = 1 << header.cluster_bits
+    table = pread(header.counts_offset, header.counts_clusters * cluster)
+    entries = [e for (e,) in struct.iter_unpack(">Q", table[: len(table) // 8 * 8])]
+    used = [i for i, entry in enumerate(entries) if entry]
+    if not used:
+        raise Qcow2Error("the image counts no clusters")
+    last = used[-1]
+    block = pread(entries[last] & ~511, cluster)
+    per_block = cluster * 8 // header.count_bits
+    if len(block) < cluster:
+        raise Qcow2Error("a block of reference counts lies behind the end")
+    filled = len(block.rstrip(b"\0"))
+    inside = min(per_block, -(-filled * 8 // header.count_bits))
+    return (last * per_block + max(inside, 1)) * cluster
+
+
+def full_bytes(virtual_size: int) -> int:
+    """Give the room an image may need when all of its disk was written, change logs included."""
+    data = -(-max(virtual_size, 1) // CLUSTER)
+    second = -(-data // (CLUSTER // 8))
+    bits = 2 * (-(-data // (8 * CLUSTER)) + 2)
+    clusters = 8 + data + second + 2 * -(-second * 8 // CLUSTER) + bits + data // 1024
+    blocks = -(-clusters // (CLUSTER // 2)) + 1
+    return (clusters + blocks + 3 * -(-blocks * 8 // CLUSTER)) * CLUSTER + 4 * 1024**2
 
 
 def _l1_entries(virtual_size: int) -> int:
