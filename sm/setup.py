@@ -18,7 +18,7 @@ from sm.drivers.file_based import FileDriver, Settings
 from sm.drivers.medium import Runner
 from sm.drivers.simulator import SimulatorDriver, World
 from sm.faults import Faults
-from sm.files.kinds import KINDS
+from sm.kinds import KINDS
 from sm.plugins import every_plugin
 from xapi_py.base.config import ConfigError
 from xapi_py.base.names import new_uuid

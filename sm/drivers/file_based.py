@@ -1,10 +1,13 @@
 """Drivers of the SR types on files: each SR has a worker process of its own."""
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from twisted.internet.defer import Deferred
 
 from sm import errors
 from sm.contract import (
@@ -24,6 +27,8 @@ from sm.drivers.child_process import Caller, Children, Tool
 from sm.plugins import Plugin
 from xapi_py.base.rpc.errors import RpcError
 
+log = logging.getLogger(__name__)
+
 CALL_S: Final = 60.0
 ATTACH_S: Final = 150.0
 """An attach mounts, which waits for servers, and repairs."""
@@ -32,6 +37,8 @@ CREATE_S: Final = 660.0
 IDLE_S: Final = 120.0
 """A copy or merge without progress for so long is given up."""
 POLL_S: Final = 0.1
+WATCH_S: Final = 0.5
+"""How often room is made for disks that grow; 0 for never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,7 @@ class Settings:
     notify: Notify
     smb_licensed: bool = True
     call_s: float = CALL_S
+    watch_s: float = WATCH_S
     crash: Callable[[], str] = lambda: ""
 
     def worker(self, sr_type: str) -> Caller:
@@ -91,8 +99,8 @@ class FileDriver:
             "name_label": name_label,
             "name_description": name_description,
         }
-        await self._once("create", params, CREATE_S)
-        return device_config, sm_config
+        kept = await self._once("create", params, CREATE_S)
+        return device_config, kept
 
     async def attach(self, sr: str, device_config: Config, sm_config: Config) -> AttachedSr:
         attached = FileBasedSr(sr, self.plugin, self.settings, device_config)
@@ -139,6 +147,7 @@ class FileBasedSr:
         self._device_config = device_config
         self._worker: Caller | None = None
         self._collecting = _Collecting()
+        self._grows = self._watching = self._over = False
 
     async def start(self) -> None:
         """Attach the SR in a new worker."""
@@ -146,11 +155,13 @@ class FileBasedSr:
         worker.notes = lambda note: self._settings.notify(*note)
         params = {"sr": self.uuid, "device_config": self._device_config}
         try:
-            await worker.call("attach", params, ATTACH_S, self._settings.crash())
+            found = await worker.call("attach", params, ATTACH_S, self._settings.crash())
+            self._grows = bool(found["grows"])
         except BaseException:
             worker.end()
             self._worker = None
             raise
+        self._watch_growth()
 
     async def _call(self, method: str, /, **params: object) -> Any:
         if self._worker is None or self._worker.gone:
@@ -167,6 +178,7 @@ class FileBasedSr:
             raise errors.unsupported(self.uuid)
 
     async def detach(self) -> None:
+        self._over = True
         self.stop_collecting("the SR is detached")
         if self._worker is not None and not self._worker.gone:
             try:
@@ -192,7 +204,21 @@ class FileBasedSr:
 
     async def vdi_create(self, spec: VdiSpec) -> Vdi:
         self._require("VDI_CREATE")
+        asked = spec.sm_config.get("type") or spec.sm_config.get("image-format")
+        if asked == "raw" and self.plugin.supports("SR_PROBE"):
+            step = await self._call("begin_create", spec=asdict(spec))
+            if step["command"]:
+                return await self._zeroed(spec, step)
         return Vdi(**await self._call("vdi_create", spec=asdict(spec)))
+
+    async def _zeroed(self, spec: VdiSpec, step: Mapping[str, Any]) -> Vdi:
+        done = False
+        try:
+            await self._settings.children.tool(step["command"], IDLE_S).ended()
+            done = True
+        finally:
+            made = await self._call("end_create", spec=asdict(spec), node=step["node"], done=done)
+        return Vdi(**made)
 
     async def vdi_introduce(self, vdi: str, location: str, sm_config: Config) -> Vdi:
         self._require("VDI_INTRODUCE")
@@ -301,6 +327,28 @@ class FileBasedSr:
     async def vdi_activate(self, vdi: str, read_write: bool) -> None:
         await self._let_go(vdi)
         await self._call("vdi_activate", vdi=vdi, read_write=read_write)
+        self._watch_growth()
+
+    def _watch_growth(self) -> None:
+        if self._grows and self._settings.watch_s and not self._watching:
+            self._watching = True
+            running = Deferred.fromCoroutine(self._watch())
+            running.addErrback(lambda failure: log.error("disks grow unwatched: %s", failure))
+
+    async def _watch(self) -> None:
+        """Have room ahead of what running disks write, as long as there are any."""
+        try:
+            watched = 1
+            while watched and not self._over:
+                await self._settings.children.sleep(self._settings.watch_s)
+                if self._over:
+                    return
+                try:
+                    watched = await self._call("watch")
+                except RpcError as problem:
+                    log.warning("there may be no room for disks to grow: %s", problem)
+        finally:
+            self._watching = False
 
     async def vdi_deactivate(self, vdi: str) -> None:
         await self._let_go(vdi)

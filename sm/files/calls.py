@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from sm import errors
 from sm.contract import VdiSpec
+from sm.files.blanks import BlankImages
 from sm.files.collect import Collector
 from sm.files.content import ContentOf
-from sm.files.kinds import KINDS, Host, Kind
+from sm.files.kinds import Host, Kind
 from sm.files.library import Library
 from sm.files.sr import FileSr
 from sm.files.transfers import Transfers
+from sm.kinds import KINDS
 
 Call = Callable[..., Any]
 
@@ -23,9 +25,9 @@ _SR_CALLS: Final = (
 )
 
 _CHANGES: Final = frozenset(
-    ["vdi_create", "vdi_snapshot", "vdi_clone", "vdi_destroy", "vdi_revert", "vdi_resize"]
+    ["vdi_create", "begin_create", "vdi_snapshot", "vdi_clone", "vdi_destroy", "vdi_revert"]
     + ["vdi_set", "vdi_enable_cbt", "vdi_disable_cbt", "vdi_data_destroy", "vdi_epoch_begin"]
-    + ["vdi_compose", "begin_fill", "gc_start", "set_name", "destroy"]
+    + ["vdi_resize", "vdi_compose", "begin_fill", "gc_start", "set_name", "destroy"]
 )
 """Calls for the host that is in charge of the SR."""
 
@@ -78,19 +80,22 @@ class Worker:
         sm_config: Mapping[str, str],
         name_label: str,
         name_description: str,
-    ) -> None:
-        self._kind.create(sr, device_config, sm_config, (name_label, name_description))
+    ) -> Mapping[str, str]:
+        names = (name_label, name_description)
+        more = self._kind.create(sr, device_config, sm_config, names)
+        return {**(more or {}), **sm_config}
 
     def _probe(self, device_config: Mapping[str, str], sm_config: Mapping[str, str]) -> str:
         return self._kind.probe(device_config, sm_config)
 
-    def _attach(self, sr: str, device_config: Mapping[str, str]) -> None:
+    def _attach(self, sr: str, device_config: Mapping[str, str]) -> Mapping[str, object]:
         found = self._kind.attach(sr, device_config, self._notify, self._hook)
         self._sr, self._attached = found, (sr, device_config)
         if isinstance(found, FileSr):
             self._offer_files(found)
         else:
             self._offer_library(found)
+        return {"grows": isinstance(found, FileSr) and found.images.grows}
 
     def _detach(self) -> None:
         if self._sr is not None:
@@ -105,6 +110,7 @@ class Worker:
 
     def _offer_files(self, sr: FileSr) -> None:
         content, collector, transfers = ContentOf(sr), Collector(sr), Transfers(sr)
+        blanks = BlankImages(sr)
 
         def start_collecting() -> None:
             transfers.drop_dead()
@@ -113,6 +119,8 @@ class Worker:
         self._calls |= {name: getattr(sr, name) for name in _SR_CALLS}
         self._calls |= {
             "vdi_create": lambda spec: sr.vdi_create(VdiSpec(**spec)),
+            "begin_create": blanks.begin,
+            "end_create": blanks.end,
             "vdi_snapshot": lambda vdi, spec: sr.vdi_snapshot(vdi, VdiSpec(**spec)),
             "vdi_clone": lambda vdi, spec: sr.vdi_clone(vdi, VdiSpec(**spec)),
             "release_locks": sr.store.release_locks,
@@ -128,6 +136,7 @@ class Worker:
             "close_reader": transfers.close_reader,
             "vdi_attach": content.attach,
             "vdi_activate": content.activate,
+            "watch": content.watch,
             "vdi_deactivate": content.deactivate,
             "gc_start": start_collecting,
             "gc_next": collector.next_step,

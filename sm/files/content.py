@@ -144,6 +144,16 @@ class ContentOf:
             sr.store.unlock(vdi)
             raise
 
+    def watch(self) -> int:
+        """Have room ahead of what running disks write; how many disks that concerns."""
+        sr, watched = self._sr, 0
+        for disk in sr.disks():
+            if sr.backends.is_active(disk.uuid) and disk.node in sr.images.nodes:
+                watched += 1
+                end = sr.backends.written_end(disk.uuid, disk.node)
+                sr.images.grow(disk.node, end)
+        return watched
+
     def deactivate(self, vdi: str) -> None:
         sr = self._sr
         sr.backends.stop(vdi)
@@ -151,5 +161,7 @@ class ContentOf:
             sr.store.unlock(vdi)
         disk = sr.find(vdi)
         if disk is not None:
+            if disk.node in sr.images.nodes:
+                sr.images.closed(disk.node)
             sr.images.look_at(disk.node)
             sr.notify("vdi", sr.uuid, vdi)

@@ -14,10 +14,11 @@ class Images:
     """Images by name (a uuid), and what operations need of whatever they are kept on.
 
     ``plain``: an image is a file that can be opened at any time, and a new
-    raw one reads as zeros.
+    raw one reads as zeros.  ``grows``: images need ``grow`` while they are written to.
     """
 
     plain = True
+    grows = False
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
@@ -101,6 +102,12 @@ class Images:
     def trim(self, name: str) -> None:
         """Give back the space an image does not need while nobody writes to it."""
 
+    def closed(self, name: str) -> None:
+        """A backend that wrote to an image has ended."""
+
+    def grow(self, name: str, end: int) -> None:
+        """An image is being written up to ``end``: have room ahead of that."""
+
     def resize(self, name: str, size: int) -> None:
         """Make the disk of an image that is not open larger."""
         qemu.resize(self.path(name), self.nodes[name].format, size)
@@ -126,6 +133,10 @@ class Images:
     def source(self, name: str) -> tuple[str, str]:
         """What ``qemu-img`` calls the content of an image with all below: name and format."""
         return str(self.path(name)), self.nodes[name].format
+
+    def alone(self, name: str) -> str:
+        """What ``qemu-img`` calls an image for work on itself only."""
+        return str(self.path(name))
 
     def chain(self, name: str) -> list[str]:
         """An image and all below it; ends at a missing parent or a loop."""

@@ -71,12 +71,18 @@ class Kind:
         finally:
             self.close_medium(name, config)
 
-    def create(self, sr: str, config: Config, sm_config: Config, names: tuple[str, str]) -> None:
-        """Make an SR.  A medium that had to be mounted is unmounted again."""
+    def create(
+        self, sr: str, config: Config, sm_config: Config, names: tuple[str, str]
+    ) -> Config | None:
+        """Make an SR; gives what to add to its sm_config, if anything.
+
+        A medium that had to be mounted is unmounted again.
+        """
         with self.medium(sr, config, create=True) as folder:
             refusal = errors.backend_failure(errors.READ_ONLY_FILE_SYSTEM)
             mounts.writable(folder, refusal)
             make_sr(folder / sr, self.type, names, sm_config)
+        return None
 
     def attach(
         self, sr: str, config: Config, notify: Callable[..., object], hook: Callable[[str], None]

@@ -35,7 +35,17 @@ class Outcome:
 
 
 class System:
-    """The machine: commands, names, connections."""
+    """The machine: commands, names, connections, and where devices and the kernel's files are."""
+
+    dev = Path("/dev")
+    sys = Path("/sys")
+
+    def is_block(self, path: str) -> bool:
+        """Whether a path is a block device."""
+        try:
+            return stat.S_ISBLK(os.stat(path).st_mode)
+        except OSError:
+            return False
 
     def run(self, *command: str, timeout_s: float = MOUNT_TIMEOUT_S) -> Outcome:
         """Run a command; status 124 when it took too long, 127 when it is not installed."""

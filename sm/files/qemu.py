@@ -46,9 +46,14 @@ def failure(text: str) -> RpcError:
     return errors.backend_failure(errors.GENERAL, last)
 
 
-def resize(image: Path, form: str, size: int) -> None:
+def _named(image: Path | str, form: str = "qcow2") -> tuple[str, ...]:
+    """Arguments that name an image; one given as ``json:`` says itself what it is."""
+    return (str(image),) if str(image).startswith("json:") else ("-f", form, str(image))
+
+
+def resize(image: Path | str, form: str, size: int) -> None:
     """Make an image that is not open larger."""
-    run("resize", "-q", "-f", form, image, size)
+    run("resize", "-q", *_named(image, form), size)
 
 
 def set_backing(image: Path, backing_name: str, backing_format: str) -> None:
@@ -81,19 +86,20 @@ def convert_command(
     )
 
 
-def add_bitmap(image: Path, name: str, granularity: int) -> None:
+def add_bitmap(image: Path | str, name: str, granularity: int) -> None:
     """Start recording changes in an image that is not open."""
-    run("bitmap", "--add", "-g", granularity, "-f", "qcow2", image, name)
+    run("bitmap", "--add", "-g", granularity, *_named(image), name)
 
 
-def remove_bitmap(image: Path, name: str) -> None:
+def remove_bitmap(image: Path | str, name: str) -> None:
     """Stop recording changes in an image that is not open."""
-    run("bitmap", "--remove", "-f", "qcow2", image, name)
+    run("bitmap", "--remove", *_named(image), name)
 
 
-def merge_bitmap(image: Path, source: Path, name: str) -> None:
+def merge_bitmap(image: Path | str, source: Path | str, name: str) -> None:
     """Add the bits of another image's bitmap to that of an image."""
-    run("bitmap", "--merge", name, "-F", "qcow2", "-b", source, "-f", "qcow2", image, name)
+    form = () if str(source).startswith("json:") else ("-F", "qcow2")
+    run("bitmap", "--merge", name, *form, "-b", source, *_named(image), name)
 
 
 def flush(descriptor: int) -> None:

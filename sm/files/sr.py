@@ -94,14 +94,16 @@ class FileSr(SrState):
         self.backends.stop_views()
         self.store.close()
 
-    def vdi_create(self, spec: VdiSpec) -> Vdi:
+    def vdi_create(self, spec: VdiSpec, ready: str = "") -> Vdi:
+        """Make a disk; ``ready`` is an image for it that was made before."""
         check_texts(spec.name_label, spec.name_description)
         raw, size = is_raw(spec), valid_size(spec.virtual_size)
-        uuid, node = spec.uuid or new_uuid(), new_uuid()
+        uuid, node = spec.uuid or new_uuid(), ready or new_uuid()
         if self.find(uuid) is not None or uuid in self.images.nodes:
             raise errors.backend_failure(errors.VDI_EXISTS, uuid)
         with self.new_images() as made, disk_errors():
-            self.images.make(node, size, raw=raw)
+            if not ready:
+                self.images.make(node, size, raw=raw)
             made.append(node)
             self.images.make_room(node)
             self.images.sync()

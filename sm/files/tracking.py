@@ -33,13 +33,13 @@ class Tracking:
         """Record changes of an image that is not open."""
         with self._images.at_hand(image):
             self._images.make_room(image, disk=False)
-            qemu.add_bitmap(self._images.path(image), BITMAP, BLOCK_BYTES)
+            qemu.add_bitmap(self._images.alone(image), BITMAP, BLOCK_BYTES)
 
     def stop(self, image: str) -> None:
         """Record no more changes of an image that is not open."""
         with self._images.at_hand(image):
             if self._find(image) is not None:
-                qemu.remove_bitmap(self._images.path(image), BITMAP)
+                qemu.remove_bitmap(self._images.alone(image), BITMAP)
 
     def _find(self, image: str) -> qcow2.StoredBitmap | None:
         with self._images.opened(image) as pread:
@@ -158,4 +158,4 @@ class Tracking:
         """Record in an image what another one recorded, both not open."""
         self.start(image)
         with self._images.at_hand(image, source):
-            qemu.merge_bitmap(self._images.path(image), self._images.path(source), BITMAP)
+            qemu.merge_bitmap(self._images.alone(image), self._images.alone(source), BITMAP)

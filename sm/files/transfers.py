@@ -55,7 +55,7 @@ class Transfers:
         if mode != "read":
             return self._open_to_write(disk, mode)
         node = sr.images.nodes[disk.node]
-        if node.format == "raw" and not sr.backends.is_running(vdi):
+        if sr.images.plain and node.format == "raw" and not sr.backends.is_running(vdi):
             return Access(path=str(sr.images.path(disk.node)))
         socket, export = sr.backends.serve_reader(vdi, disk.node)
         return Access(socket=str(socket), export=export, depth=self._depth(disk, base))
@@ -89,7 +89,7 @@ class Transfers:
             sr.keep.add(node)
         self._writing[vdi] = _Writing(node, mode == "replace", self._clock())
         sr.busy[vdi] = "data is being written to it"
-        if raw:
+        if raw and sr.images.plain:
             return Access(path=str(sr.images.path(node)))
         try:
             socket, export = sr.backends.serve_writer(vdi, node)

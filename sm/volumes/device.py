@@ -33,7 +33,10 @@ class Device:
             self._file = os.open(path, flags | os.O_CLOEXEC)
 
     def close(self) -> None:
-        os.close(self._file)
+        """Close it; may be repeated."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def __enter__(self) -> "Device":
         return self

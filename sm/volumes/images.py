@@ -35,6 +35,7 @@ RAW: Final = "LV-"
 STEP: Final = 1024**3
 """Thin images have so much room ahead of what is written."""
 SLACK: Final = 4 * 1024**2
+MARGIN: Final = 1024**2
 
 
 class VolumeImages(Images):
@@ -47,7 +48,7 @@ class VolumeImages(Images):
     ) -> None:
         super().__init__()
         self.group = group
-        self.thin = thin
+        self.thin = self.grows = thin
         self._records = records
         self._mine = mine
         self._pending: Changes = {}
@@ -148,7 +149,7 @@ class VolumeImages(Images):
         volume = f"{RAW if raw else QCOW2}{name}"
         record: Record = {"parent": parent, "size": size, "format": "raw" if raw else "qcow2"}
         length = size if raw else qcow2.file_bytes(size)
-        self.group.make(volume, length if raw else length + SLACK)
+        self.group.make(volume, length if raw else length + MARGIN)
         try:
             if not raw:
                 below = (self._volume(parent), self.nodes[parent].format) if parent else ()
@@ -230,11 +231,17 @@ class VolumeImages(Images):
             self._extend(name, full)
 
     def grow(self, name: str, end: int) -> None:
-        """A thin image is written up to ``end``: have room ahead of that."""
         node = self.nodes[name]
         volume = self.group.volumes[self._volume(name)]
         if node.format == "qcow2" and volume.size - end < STEP // 2:
             self._extend(name, min(qcow2.full_bytes(node.virtual_size), end + STEP))
+
+    def closed(self, name: str) -> None:
+        if self.thin:
+            self.trim(name)
+        else:
+            with suppress(RpcError, OSError):
+                self.examine(name)
 
     def trim(self, name: str) -> None:
         with suppress(RpcError):
@@ -254,9 +261,9 @@ class VolumeImages(Images):
         self._finish_resize(name, size)
 
     def _finish_resize(self, name: str, size: int) -> None:
-        with self.at_hand(name):
+        with self.at_hand(*self.chain(name)):
             if self.examine(name).virtual_size < size:
-                qemu.resize(self.path(name), "qcow2", size)
+                qemu.resize(self.source(name)[0], "qcow2", size)
             self.examine(name)
         self._pending[f"resize/{name}"] = None
 
@@ -308,17 +315,25 @@ class VolumeImages(Images):
             self.trim(into)
 
     def source(self, name: str) -> tuple[str, str]:
-        found: dict[str, object] | None = None
-        for path, form in reversed(self.chain_files(name)):
-            driver = "host_device" if is_block(path) else "file"
-            file = {"driver": driver, "filename": str(path)}
-            above: dict[str, object] = {"driver": form, "file": file}
-            if form == "qcow2":
-                above["backing"] = found
-            found = above
-        return f"json:{json.dumps(found)}", ""
+        return _name_for_qemu(self.chain_files(name)), ""
+
+    def alone(self, name: str) -> str:
+        return _name_for_qemu([(self.path(name), self.nodes[name].format)])
 
     def zero(self, name: str, offset: int = 0) -> None:
         """Fill a raw image with zeros from an offset on."""
         with self.at_hand(name), Device(self.path(name)) as device:
             device.zero(offset // BLOCK * BLOCK, device.size() - offset)
+
+
+def _name_for_qemu(chain: Sequence[tuple[Path, str]]) -> str:
+    """Name an image with explicit parents, whatever headers say: they may be out of date."""
+    found: dict[str, object] | None = None
+    for path, form in reversed(chain):
+        driver = "host_device" if is_block(path) else "file"
+        file = {"driver": driver, "filename": str(path)}
+        above: dict[str, object] = {"driver": form, "file": file}
+        if form == "qcow2":
+            above["backing"] = found
+        found = above
+    return f"json:{json.dumps(found)}"

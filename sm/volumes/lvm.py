@@ -114,6 +114,9 @@ class VolumeGroup:
         columns = "lv_name,lv_size,lv_attr,vg_size,vg_free"
         rows = self.lvm.report("lvs", columns, self.name)
         self.volumes = {}
+        if not rows:  # a new group
+            (row,) = self.lvm.report("vgs", "vg_size,vg_free", self.name)
+            self.size, self.free = int(row["vg_size"]), int(row["vg_free"])
         for row in rows:
             self.size, self.free = int(row["vg_size"]), int(row["vg_free"])
             attributes = row["lv_attr"].ljust(6, "-")
@@ -132,6 +135,7 @@ class VolumeGroup:
         """Remove the group with all volumes, and LVM's marks from its devices."""
         self.lvm.run("vgremove", "-ff", "--yes", self.name, number=errors.LVM_DELETE)
         self.lvm.run("pvremove", "--yes", *self.lvm.devices, number=errors.LVM_DELETE)
+        self.volumes.clear()
 
     def claim_growth(self) -> None:
         """Use all of devices that became larger.  Errors: 59."""

@@ -251,7 +251,7 @@ class VolumeLog:
         self.generation += 1
 
     def close(self) -> None:
-        """Give the device back."""
+        """Give the device back; may be repeated."""
         self.device.close()
 
 

@@ -49,6 +49,7 @@ class FileHost:
             host,
             self.children,
             lambda *identifier: self.notes.append(identifier),
+            watch_s=0,
             crash=self._take_crash,
             **settings,
         )

@@ -28,6 +28,8 @@ class InProcessWorker:
         host = Host(
             Path(str(hello["run_folder"])), str(hello["host"]), bool(hello["smb_licensed"]), system
         )
+        if hasattr(system, "step"):
+            system.step = self._step
         self._worker = Worker(str(hello["type"]), host, lambda *i: self.notes(i), self._step)
 
     def _step(self, step: str) -> None:

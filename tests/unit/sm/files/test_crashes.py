@@ -5,7 +5,7 @@ XAPI_STORE_ROUNDS multiplies the number of operations (default 2, about ten seco
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,8 +51,9 @@ class Model:
 class Trial:
     """A sequence of operations on a driver and the model."""
 
-    def __init__(self, host: FileHost, seed: int) -> None:
+    def __init__(self, host: FileHost, seed: int, steps: Sequence[str] = STEPS) -> None:
         self.host = host
+        self.steps = steps
         self.random = random.Random(seed)
         self.model = Model()
         self.planned = ""
@@ -66,7 +67,7 @@ class Trial:
         if not vdi or (name == "create" and len(self.model.disks) < 6):
             name = "create"
         if self.random.random() < 0.6 and name not in ("write", "deactivate"):
-            self.planned = self.random.choice(STEPS)
+            self.planned = self.random.choice(self.steps)
         getattr(self, name)(vdi)
         self.planned = ""
 
