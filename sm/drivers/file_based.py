@@ -1,13 +1,10 @@
 """Drivers of the SR types on files: each SR has a worker process of its own."""
 
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
-
-from twisted.internet.defer import Deferred
 
 from sm import errors
 from sm.contract import (
@@ -24,10 +21,9 @@ from sm.contract import (
     VdiSpec,
 )
 from sm.drivers.child_process import Caller, Children, Tool
+from sm.drivers.growth import Growth
 from sm.plugins import Plugin
 from xapi_py.base.rpc.errors import RpcError
-
-log = logging.getLogger(__name__)
 
 CALL_S: Final = 60.0
 ATTACH_S: Final = 150.0
@@ -147,7 +143,9 @@ class FileBasedSr:
         self._device_config = device_config
         self._worker: Caller | None = None
         self._collecting = _Collecting()
-        self._grows = self._watching = self._over = False
+        self._grows = False
+        children = settings.children
+        self._growth = Growth(lambda: self._call("watch"), children.sleep, settings.watch_s)
 
     async def start(self) -> None:
         """Attach the SR in a new worker."""
@@ -156,12 +154,14 @@ class FileBasedSr:
         params = {"sr": self.uuid, "device_config": self._device_config}
         try:
             found = await worker.call("attach", params, ATTACH_S, self._settings.crash())
-            self._grows = bool(found["grows"])
+            grows = bool(found["grows"])
         except BaseException:
             worker.end()
             self._worker = None
             raise
-        self._watch_growth()
+        self._grows = grows
+        if grows:
+            self._growth.begin()
 
     async def _call(self, method: str, /, **params: object) -> Any:
         if self._worker is None or self._worker.gone:
@@ -178,7 +178,7 @@ class FileBasedSr:
             raise errors.unsupported(self.uuid)
 
     async def detach(self) -> None:
-        self._over = True
+        self._growth.over = True
         self.stop_collecting("the SR is detached")
         if self._worker is not None and not self._worker.gone:
             try:
@@ -327,28 +327,8 @@ class FileBasedSr:
     async def vdi_activate(self, vdi: str, read_write: bool) -> None:
         await self._let_go(vdi)
         await self._call("vdi_activate", vdi=vdi, read_write=read_write)
-        self._watch_growth()
-
-    def _watch_growth(self) -> None:
-        if self._grows and self._settings.watch_s and not self._watching:
-            self._watching = True
-            running = Deferred.fromCoroutine(self._watch())
-            running.addErrback(lambda failure: log.error("disks grow unwatched: %s", failure))
-
-    async def _watch(self) -> None:
-        """Have room ahead of what running disks write, as long as there are any."""
-        try:
-            watched = 1
-            while watched and not self._over:
-                await self._settings.children.sleep(self._settings.watch_s)
-                if self._over:
-                    return
-                try:
-                    watched = await self._call("watch")
-                except RpcError as problem:
-                    log.warning("there may be no room for disks to grow: %s", problem)
-        finally:
-            self._watching = False
+        if self._grows:
+            self._growth.begin()
 
     async def vdi_deactivate(self, vdi: str) -> None:
         await self._let_go(vdi)
