@@ -63,6 +63,8 @@ class Toolstack:
     role: Role = Master()
     restart: Callable[[], None] = lambda: None
     """Ends this process so that its supervisor starts it again."""
+    certificate_changed: Callable[[], None] = lambda: None
+    """Has new connections use the server certificate that is in its file now."""
     programs: Programs = field(default_factory=NoPrograms)
     metrics: Metrics = field(default_factory=Metrics)
     slices: Slices = field(init=False)

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from xapi_py.api.call import Caller
 from xapi_py.api.dispatch import Dispatcher
+from xapi_py.api.host.server_certificate import names_of
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.http.entry_points import add_entry_points
@@ -21,7 +22,9 @@ from xapi_py.http.routes import Routes
 from xapi_py.http.rpc import add_rpc_routes
 from xapi_py.http.server import HttpServer
 from xapi_py.http.static import StaticFiles
-from xapi_py.http.tls import TlsSettings, ensure_certificate
+from xapi_py.http.tls import TlsSettings
+from xapi_py.pool.certificate_files import SERVER_CERTIFICATE
+from xapi_py.pool.server_certificate import ensure_certificate
 from xapi_py.wire.dialect import Dialect
 from xapi_py.wire.raw import RawCall
 
@@ -105,11 +108,13 @@ def serve(
     plain = reactor.listenTCP(
         http, HttpServer(routes, reactor, kind="tcp"), interface=address, backlog=512
     )
-    certificate = ensure_certificate(settings.state / "xapi-ssl.pem", _names_of(toolstack))
+    certificate = ensure_certificate(settings.state / SERVER_CERTIFICATE, names_of(toolstack))
+    tls = TlsSettings(certificate)
+    toolstack.certificate_changed = tls.reload
     secure = reactor.listenSSL(
         https,
         HttpServer(routes, reactor, kind="tls"),
-        TlsSettings(certificate),
+        tls,
         interface=address,
         backlog=512,
     )
@@ -117,12 +122,6 @@ def serve(
     _remove_socket(socket)
     reactor.listenUNIX(str(socket), HttpServer(routes, reactor, kind="unix"), mode=0o600)
     return Endpoints(address, plain.getHost().port, secure.getHost().port, socket)
-
-
-def _names_of(toolstack: Toolstack) -> tuple[str, ...]:
-    """Give the names clients may know this host by."""
-    hostname = toolstack.db.row("host", toolstack.localhost).hostname
-    return (hostname, toolstack.settings.address, "localhost")
 
 
 def _remove_socket(path: Path) -> None:

@@ -9,12 +9,13 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from xapi_py.api import derived, recovery
+from xapi_py.api.host import server_certificate
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.waiting import at_most
 from xapi_py.metrics.sampling import Sampler
 from xapi_py.pool.local_state import AUTO_ENABLE, DISABLED_UNTIL_REBOOT, LocalState
 from xapi_py.pool.metadata_push import MetadataPush
-from xapi_py.start import certificates, housekeeping, network, storage
+from xapi_py.start import housekeeping, network, storage
 from xapi_py.start.housekeeping import Housekeeping
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ async def before_clients(toolstack: Toolstack) -> None:
 
 def after_clients(toolstack: Toolstack) -> None:
     """Start what goes on for the life of the process."""
-    certificates.record(toolstack)
+    server_certificate.record(toolstack)
     _every(toolstack, housekeeping.PERIOD_S, Housekeeping(toolstack).tidy)
     _every(toolstack, housekeeping.REVALIDATION_S, toolstack.login.revalidate)
     _enable_host(toolstack)

@@ -11,7 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL
 
-from xapi_py.http.tls import TlsSettings, ensure_certificate
+from xapi_py.http.tls import TlsSettings
+from xapi_py.pool.server_certificate import ensure_certificate
 
 NAMES = ["xen1.example.org", "192.0.2.1", "2001:db8::1", "localhost"]
 

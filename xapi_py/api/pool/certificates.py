@@ -8,7 +8,13 @@ from xapi_py.api.moments import iso_date
 from xapi_py.api.registry import message
 from xapi_py.base.names import Ref
 from xapi_py.datamodel import errors as err
-from xapi_py.pool.certificate_files import PemFolder, facts_of, is_plain_name, is_revocation_list
+from xapi_py.pool.certificate_files import (
+    CertificateFacts,
+    PemFolder,
+    facts_of,
+    is_plain_name,
+    is_revocation_list,
+)
 
 
 def trusted(call: Call) -> PemFolder:
@@ -23,7 +29,14 @@ def revocations(call: Call) -> PemFolder:
 
 @message("pool.install_ca_certificate")
 def install_ca_certificate(call: Call, name: str, cert: str) -> None:
-    """Trust a certificate authority.
+    """Trust a certificate authority.  Errors: as ``add_ca_certificate``."""
+    facts = add_ca_certificate(call, name, cert)
+    with call.db.transaction() as tx:
+        tx.create("Certificate", {"name": name, "type": "ca", **facts.fields()})
+
+
+def add_ca_certificate(call: Call, name: str, cert: str) -> CertificateFacts:
+    """Put a certificate into this host's folder.
 
     Errors, in this order: CA_CERTIFICATE_INVALID, CA_CERTIFICATE_EXPIRED,
     CA_CERTIFICATE_NOT_VALID_YET, CERTIFICATE_NAME_INVALID,
@@ -43,13 +56,21 @@ def install_ca_certificate(call: Call, name: str, cert: str) -> None:
     if folder.has(name):
         raise err.CERTIFICATE_ALREADY_EXISTS(name)
     folder.write(name, cert)
-    with call.db.transaction() as tx:
-        tx.create("Certificate", {"name": name, "type": "ca", **facts.fields()})
+    return facts
 
 
 @message("pool.uninstall_ca_certificate")
 def uninstall_ca_certificate(call: Call, name: str, force: bool = False) -> None:
-    """Trust a certificate authority no longer.
+    """Trust a certificate authority no longer.  Errors: as ``remove_ca_certificate``."""
+    remove_ca_certificate(call, name, force=force)
+    rows = [r.ref for r in call.db.rows("Certificate") if r.type == "ca" and r.name == name]
+    with call.db.transaction() as tx:
+        for ref in rows:
+            tx.delete("Certificate", ref)
+
+
+def remove_ca_certificate(call: Call, name: str, *, force: bool) -> None:
+    """Take a certificate out of this host's folder.
 
     Errors: CERTIFICATE_NAME_INVALID; CERTIFICATE_DOES_NOT_EXIST without ``force``.
     """
@@ -59,10 +80,6 @@ def uninstall_ca_certificate(call: Call, name: str, force: bool = False) -> None
     if not folder.has(name) and not force:
         raise err.CERTIFICATE_DOES_NOT_EXIST(name)
     folder.remove(name)
-    rows = [r.ref for r in call.db.rows("Certificate") if r.type == "ca" and r.name == name]
-    with call.db.transaction() as tx:
-        for ref in rows:
-            tx.delete("Certificate", ref)
 
 
 @message("pool.certificate_install")
