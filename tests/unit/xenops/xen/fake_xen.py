@@ -174,9 +174,7 @@ class FakeXen:
     def set_tsc_mode(self, domid: int, mode: int) -> None:
         self._call("set_tsc_mode", domid, mode)
 
-    def apply_cpu_policy(
-        self, domid: int, features: Sequence[int] | None, *, nested: bool
-    ) -> None:
+    def apply_cpu_policy(self, domid: int, features: Sequence[int] | None, *, nested: bool) -> None:
         self._call("apply_cpu_policy", domid, features, nested)
 
     def alloc_unbound(self, domid: int, remote: int) -> int:
