@@ -6,15 +6,18 @@ longer run are cleared.  VMs follow the domain daemons, see
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from xapi_py.api.call import Call
 from xapi_py.api.internal import finish, internal_call
 from xapi_py.api.message import create_alert
 from xapi_py.api.toolstack import Toolstack
-from xapi_py.api.vm import disks
+from xapi_py.api.vm import disks, storage_motion
 from xapi_py.api.vm.domain import DAEMON_FAILURES
+from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF, Ref
+from xapi_py.base.rpc.errors import RpcError
 from xapi_py.db.row import Row
 from xapi_py.plan import events_text
 from xapi_py.pool.domain_state import Place
@@ -48,10 +51,13 @@ async def recover(toolstack: Toolstack) -> None:
     call = internal_call(toolstack, "recovery")
     db = toolstack.db
     suspending = list(_suspending(toolstack))
+    moving = storage_motion.cut_short(db)
     found = [row.ref for row in db.rows("VDI") if disks.PENDING in row.other_config]
     found.extend(Ref(vm.suspend_VDI) for vm in suspending)
     try:
         await _settle_suspends(call, suspending)
+        left, open_ended = await _settle_moves(call, moving)
+        found = [ref for ref in (*found, *left) if ref not in open_ended]
         rows = (db.find("VDI", ref) for ref in dict.fromkeys(found))
         pending = [vdi.ref for vdi in rows if vdi and disks.PENDING in vdi.other_config]
         await disks.destroy_condemned(call, pending)
@@ -87,6 +93,40 @@ async def _settle(call: Call, vm: Row) -> None:
     with call.db.transaction() as tx:
         tx.update("VM", vm.ref, suspend_VDI=NULL_REF, last_booted_record="")
         disks.condemn(call.db, tx, [image])
+
+
+async def _settle_moves(
+    call: Call, moving: Mapping[Ref, Mapping[Ref, Ref]]
+) -> tuple[list[Ref], set[Ref]]:
+    """Settle moves of disks under running VMs that were cut short.
+
+    Gives the disks that were left behind, and the copies nothing is known of:
+    they wait for the next start.
+    """
+    left: list[Ref] = []
+    open_ended: set[Ref] = set()
+    for vm, made in moving.items():
+        row = call.db.row("VM", vm)
+        try:
+            md = await _metadata(call, row)
+            left += storage_motion.settle(call, vm, made, md)
+        except (*DAEMON_FAILURES, ApiError) as problem:
+            log.warning("the move of the disks of %s is not settled: %s", row.uuid, problem)
+            open_ended.update(made.values())
+    return left, open_ended
+
+
+async def _metadata(call: Call, vm: Row) -> Any:
+    """Give what a domain daemon has of a VM, nothing if none knows it."""
+    for gateway in call.toolstack.hosts.live():
+        if vm.resident_on not in (NULL_REF, gateway.host):
+            continue
+        await _wait_for_turn(gateway, vm)
+        try:
+            return await gateway.xenops.read("VM.export_metadata", {"id": vm.uuid}, dbg="recovery")
+        except RpcError:
+            continue  # it does not know the VM
+    return {"vbds": []}
 
 
 async def _wait_for_turn(gateway: HostGateway, vm: Row) -> None:

@@ -3,8 +3,10 @@
 Every disk is copied, a running guest is moved into a new domain that has the
 copies, one transaction puts them into the VM's record, and the old disks go.
 Copies are pending until then (see ``disks``): a failure, a cancellation or a
-crash before it leaves the VM as it was.  The disks of snapshots stay where
-they are.
+crash before it leaves the VM as it was.  A crash between the guest's move and
+the transaction is settled at the next start: the copies say whose they are,
+and the domain daemon says which the guest uses.  The disks of snapshots stay
+where they are.
 """
 
 from collections.abc import Mapping
@@ -19,8 +21,12 @@ from xapi_py.api.vm.domain import home, xenops
 from xapi_py.base.names import Ref
 from xapi_py.base.undo import Undo
 from xapi_py.datamodel import errors as err
+from xapi_py.db.database import Database
 from xapi_py.db.row import Row
 from xapi_py.plan import boot
+
+MOVING = "VM.migrate_send"
+"""How the mark of a pending copy begins that a VM may have been moved to."""
 
 COPYING_SHARE = 0.9
 """Part of the progress that copying is."""
@@ -64,21 +70,22 @@ async def carry_out(call: Call, motion: Motion) -> dict[Ref, Ref]:
     made: dict[Ref, Ref] = {}
     async with Undo() as undo:
         for number, (vdi, sr) in enumerate(moving.items(), 1):
-            made[vdi] = await _copy(call, undo, vdi, sr)
+            made[vdi] = await _copy(call, undo, vm, vdi, sr)
             call.progress(COPYING_SHARE * number / len(moving))
         if vm.power_state == "Running" and (made or motion.networks):
+            await call.db.durable()
             await _into_new_domain(call, motion, made)
         _switch(call, motion, made)
     await disks.destroy_condemned(call, list(made))
     return made
 
 
-async def _copy(call: Call, undo: Undo, vdi: Ref, sr: Ref) -> Ref:
+async def _copy(call: Call, undo: Undo, vm: Row, vdi: Ref, sr: Ref) -> Ref:
     """Copy a disk that may be in use; the copy is pending."""
     copy = await copy_to_sr(call, vdi, sr, operation="mirror")
     # Same turn as the record's own transaction: both become durable together.
     with call.db.transaction() as tx:
-        disks.condemn(call.db, tx, [copy], call.method)
+        disks.condemn(call.db, tx, [copy], f"{MOVING} {vm.ref} {vdi}")
     undo.push("destroy copy", lambda: disks.destroy_condemned(call, [copy]))
     return copy
 
@@ -128,3 +135,26 @@ def _switch(call: Call, motion: Motion, made: Mapping[Ref, Ref]) -> None:
             tx.set("VIF", vif, "network", network)
         disks.keep(tx, made.values())
         disks.condemn(db, tx, made)
+
+
+def cut_short(db: Database) -> dict[Ref, dict[Ref, Ref]]:
+    """Give the copies of moves that did not come to their end, by VM and old disk."""
+    found: dict[Ref, dict[Ref, Ref]] = {}
+    for copy in db.rows("VDI"):
+        words = copy.other_config.get(disks.PENDING, "").split()
+        if len(words) == 3 and words[0] == MOVING:
+            _, vm, old = map(Ref, words)
+            if db.find("VM", vm) is not None and db.find("VDI", old) is not None:
+                found.setdefault(vm, {})[old] = copy.ref
+    return found
+
+
+def settle(call: Call, vm: Ref, made: Mapping[Ref, Ref], md: Mapping[str, Any]) -> list[Ref]:
+    """Put the copies that the guest uses into the records; gives the old disks.
+
+    ``md`` is what the domain daemon has of the VM.
+    """
+    used = {(d["sr"], d["vdi"]) for vbd in md["vbds"] if (d := vbd.get("backend"))}
+    moved = {old: new for old, new in made.items() if _place(call, new) in used}
+    _switch(call, Motion(call.db.row("VM", vm), {}, {}), moved)
+    return list(moved)

@@ -9,7 +9,8 @@ from twisted.internet.defer import ensureDeferred
 
 from tests.unit.api.vm.pool import Pool, Storage, make_vdi, storage, vbd_record
 from xapi_py.api import recovery
-from xapi_py.api.vm import disks
+from xapi_py.api.vm import disks, storage_motion
+from xapi_py.plan import boot
 
 
 @pytest.fixture
@@ -124,3 +125,44 @@ def test_following_ends_when_it_is_stopped(pool: Pool) -> None:
     pool.follow()
     pool.run_for(5)
     assert answer.called and pool.row(vm).power_state == "Running"
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_disks_of_a_move_that_was_cut_short_are_those_the_guest_uses(
+    pool: Pool, moved: bool
+) -> None:
+    sr, other = pool.sr(), pool.sr()
+    vm = pool.vm()
+    vbd, old = pool.disk(vm, sr)
+    pool.do("VM.start", vm, False, False)
+    mark = {disks.PENDING: f"{storage_motion.MOVING} {vm} {old}"}
+    with pool.db.transaction() as tx:
+        copy = make_vdi(tx, {"SR": other, "other_config": mark})
+        if moved:
+            tx.set("VBD", vbd, "VDI", copy)
+    if moved:  # the guest moves, and the server forgets that it did
+        md = boot.vm_metadata(pool.db, vm, pool.host_ref)
+        with pool.db.transaction() as tx:
+            tx.set("VBD", vbd, "VDI", old)
+        daemon = pool.toolstack.hosts.get(pool.host_ref).xenops
+        ensureDeferred(daemon.call("VM.migrate", {"id": pool.row(vm).uuid, "md": md}))
+        pool.run_for(5)
+    recover(pool)
+    kept, gone = (copy, old) if moved else (old, copy)
+    assert kept == pool.db.row("VBD", vbd).VDI
+    assert disks.PENDING not in pool.db.row("VDI", kept).other_config
+    assert pool.db.find("VDI", gone) is None
+
+
+def test_copies_wait_while_the_domain_daemon_is_away(pool: Pool) -> None:
+    sr = pool.sr()
+    vm = pool.vm()
+    vbd, old = pool.disk(vm, sr)
+    pool.do("VM.start", vm, False, False)
+    mark = {disks.PENDING: f"{storage_motion.MOVING} {vm} {old}"}
+    with pool.db.transaction() as tx:
+        copy = make_vdi(tx, {"SR": sr, "other_config": mark})
+    pool.host.caller.reachable = False
+    recover(pool)
+    assert old == pool.db.row("VBD", vbd).VDI
+    assert disks.PENDING in pool.db.row("VDI", copy).other_config
