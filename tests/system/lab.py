@@ -8,6 +8,7 @@ with the reason.
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,32 +22,41 @@ from tests.xenlab.lab import Host, Lab
 LIFETIME_S = 2400.0
 GUESTS = "/lab/extra/guest"
 
-LEFTOVERS = r"""
-xl list 2>/dev/null | tail -n +2 | grep -v '^Domain-0 ' | sed 's/^/domain: /'
-xenstore-list /local/domain 2>/dev/null | grep -vx 0 | sed 's,^,xenstore: /local/domain/,'
-for key in /vm /libxl /local/domain/0/backend /local/domain/0/device-model; do
-    for below in $(xenstore-list $key 2>/dev/null); do
-        case $key/$below in
-        /vm/00000000-0000-0000-0000-000000000000 | /libxl/0) ;;
-        /local/domain/0/backend/* | /local/domain/0/device-model/*)
-            [ -z "$(xenstore-list $key/$below)" ] ||
-                echo "xenstore: $key/$below/$(xenstore-list $key/$below | tr '\n' ' ')" ;;
-        *) echo "xenstore: $key/$below" ;;
-        esac
-    done
-done
-pgrep -a qemu | grep -v -- '-xen-domid 0 ' | sed 's/^/process: /'
-losetup -nO NAME,BACK-FILE | sed 's/^/loop device: /'
-for nic in /sys/class/net/vif* /sys/class/net/tap*; do
-    [ ! -e $nic ] || echo "network device: ${nic##*/}"
-done
+# Few processes: starting one takes long in the machine.
+TRACES = """
+xl list
+echo "== xenstore"; xenstore-ls -f /
+echo "== links"; echo /sys/class/net/*
+echo "== loops"; cat /sys/block/loop*/loop/backing_file 2>/dev/null
+echo "== processes"
+for folder in /proc/[0-9]*; do
+    read -r name <$folder/comm && echo "${folder#/proc/} $name"
+done 2>/dev/null
 true
 """
+OF_GUESTS = re.compile(
+    r"(/local/domain/[1-9]\d*|/vm/(?!0{8}-)[^/]+|/libxl/[1-9]\d*"
+    r"|/local/domain/0/(?:backend/[^/]+|device-model)/[1-9]\d*)"
+)
 
 
 def leftovers(host: Host) -> list[str]:
     """Say what guests and their devices left behind on a host with Xen."""
-    return host.output(LEFTOVERS, timeout=60).splitlines()
+    return find_leftovers(host.output(TRACES, timeout=60))
+
+
+def find_leftovers(listing: str) -> list[str]:
+    """Find what is a guest's in the output of ``TRACES``."""
+    sections = [part.splitlines() for part in re.split(r"^== \w+\n", listing, flags=re.M)]
+    domains, keys, links, loops, processes = sections
+    found = [f"domain: {line.split()[0]}" for line in domains[1:] if line.split()[1] != "0"]
+    roots = (OF_GUESTS.match(line) for line in keys)
+    found += [f"xenstore: {root}" for root in dict.fromkeys(m[1] for m in roots if m)]
+    for path in links[0].split() if links else []:
+        if re.match("vif|tap", name := path.rpartition("/")[2]):
+            found.append(f"network device: {name}")
+    found += [f"loop device on {file}" for file in loops]
+    return found + [f"process: {line}" for line in processes if "qemu" in line]
 
 
 def flavours(*, xen: bool = True, hosts: int = 1, **options: int) -> list[qemu.Flavour]:
@@ -59,7 +69,7 @@ def flavours(*, xen: bool = True, hosts: int = 1, **options: int) -> list[qemu.F
             number=number,
             accelerator="kvm" if fast else "tcg",
             cpu=qemu.KVM_CPU if fast else qemu.TCG_CPU,
-            **memory,
+            **memory,  # type: ignore[arg-type]
         )
         for number in range(1, hosts + 1)
     ]

@@ -18,7 +18,7 @@ EPILOG = """
   scripts/xenlab up --name mine --plain    Debian on its own kernel, without Xen
   scripts/xenlab run --name mine 'xl list' a command in the first host
   scripts/xenlab shell --name mine         commands line by line
-  scripts/xenlab project --name mine       copy this source tree to /opt/xapi-py, again after changes
+  scripts/xenlab project --name mine       copy this source tree to /opt/xapi-py (what changed)
   scripts/xenlab down --name mine
 
 More: doc/xenlab.md.
@@ -185,8 +185,9 @@ def main() -> int:
             case "up":
                 return up(options)
             case "image":
-                plain = parser().parse_args(["up"])
-                print(lab.ready_state(flavours(plain)[0], image.image()))
+                for kind in ([], ["--plain"]):
+                    (flavour,) = flavours(parser().parse_args(["up", *kind]))
+                    print(lab.ready_state(flavour, image.image()))
             case "list":
                 print("".join(f"{name}\n" for name in lab.names()), end="")
             case "prune":

@@ -1,4 +1,4 @@
-"""A 512-byte guest for full virtualisation: boots in seconds where an operating system takes minutes.
+"""A 512-byte guest for full virtualisation: up in seconds where a real one takes minutes.
 
 It writes ``HVM-GUEST-READY`` to the screen and the first serial port.  Then a key (or a byte on
 the serial port) ``p`` powers it off, ``r`` resets it, and so does pressing the power button: off.

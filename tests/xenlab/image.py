@@ -89,7 +89,7 @@ def image() -> Image:
     base = cache.entry("base", base_key, _make_base)
     ours = [FILES / "agent.py", FILES / "init", FILES / "first", FILES / "guest_init"]
     extra_key = cache.key(
-        *(RECIPE, base_key, requirements(), packages.MODULES, packages.GUEST_MODULES),
+        *(RECIPE, base_key, requirements(), packages.MODULES, packages.GUEST_MODULES, PLATFORMS),
         *(boot_sector.disk(), *ours),
     )
     extra = cache.entry("extra", extra_key, lambda folder: _make_extra(folder, base))
@@ -104,7 +104,7 @@ def requirements() -> list[str]:
     return [line.strip() for line in own if line.strip()] + list(packages.TEST_TOOLS)
 
 
-def _run(*words: str | Path, timeout: float = TOOL_TIMEOUT_S, **options: str) -> str:
+def _run(*words: object, timeout: float = TOOL_TIMEOUT_S, **options: str) -> str:
     environment = {**os.environ, "LC_ALL": "C.UTF-8", **options}
     environment["PATH"] = environment.get("PATH", "") + ":/usr/sbin:/sbin"
     try:
@@ -175,7 +175,8 @@ def _make_extra(folder: Path, base: Path) -> None:
     (folder / "initramfs").write_bytes(_first_files(disk))
     used = int(_run("du", "-sm", tree).split()[0])
     _run(
-        *("mke2fs", "-q", "-t", "ext4", "-d", tree, "-L", "extra", "-m", "0", "-O", "^has_journal"),
+        *("mke2fs", "-q", "-t", "ext4", "-d", tree, "-L", "extra"),
+        *("-m", "0", "-O", "^has_journal"),
         *(folder / "extra.img", f"{used * 11 // 10 + EXTRA_SLACK_MB}M"),
     )
     shutil.rmtree(tree)

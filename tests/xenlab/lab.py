@@ -64,7 +64,7 @@ class Host:
     def output(
         self, command: Command, input: bytes | str | None = None, timeout: float = 60.0
     ) -> str:
-        """Run a command that must succeed and give its output.  Errors: LabError with all it said."""
+        """Run a command that must succeed; give its output.  Errors: LabError with all it said."""
         done = self.run(command, input, timeout)
         if done.returncode:
             said = done.stdout + done.stderr

@@ -93,7 +93,7 @@ def version() -> str:
 
 def command_line(flavour: Flavour, image: Image, place: Place) -> list[str]:
     """Give the words that start a machine from its beginning."""
-    acceleration = "kvm" if flavour.accelerator == "kvm" else "tcg,thread=multi,tb-size=256"
+    acceleration = "kvm" if flavour.accelerator == "kvm" else "tcg,thread=multi,tb-size=512"
     words = [
         *(PROGRAM, "-name", flavour.name, "-machine", "q35", "-accel", acceleration),
         *("-cpu", flavour.cpu, "-smp", str(flavour.cpus), "-m", str(flavour.memory)),

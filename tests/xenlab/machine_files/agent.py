@@ -3,7 +3,8 @@
 One request a connection: a line of JSON, then ``input`` bytes.  The answer is frames: a kind
 (``o`` output, ``e`` error output, ``x`` exit code, the last one), a length, the bytes.
 Requests: ``{"op": "run", "command": "shell text" or [words], "input": N, "timeout": S}``,
-``{"op": "put", "path": P, "mode": M, "input": N}``, ``{"op": "get", "path": P}``, ``{"op": "ping"}``.
+``{"op": "put", "path": P, "mode": M, "input": N}``, ``{"op": "get", "path": P}`` and
+``{"op": "ping"}``.
 A command whose caller has gone, or that takes too long, is killed with all it started in its
 process group; what a command leaves running with its output open does not hold the answer up.
 """
