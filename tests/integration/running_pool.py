@@ -163,7 +163,7 @@ class Endpoint:
     def connect(self, transport: str = "http") -> XenAPI.Session:
         """Give an SDK session that has not logged in."""
         if transport == "unix":
-            unix = _UnixTransport(self.socket)
+            unix = UnixTransport(self.socket)
             return XenAPI.Session("http://localhost", transport=unix)
         url = self.https_url if transport == "https" else self.http_url
         return XenAPI.Session(url, ignore_ssl=True)
@@ -221,7 +221,7 @@ class JsonClient:
         return result
 
 
-class _UnixTransport(xmlrpc.client.Transport):
+class UnixTransport(xmlrpc.client.Transport):
     def __init__(self, path: str) -> None:
         super().__init__()
         self._path = path

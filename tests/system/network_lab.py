@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.integration.daemon_process import DaemonProcess
 from tests.system import real_backends
+from tests.system.inside_daemon import INSIDE, InsideDaemon
 from tests.system.namespaces import Namespace, namespaces, needs_kernel
 from xcp_networkd.linux.ethtool import Ethtool
 
@@ -42,14 +43,14 @@ class NetworkLab:
         self.host = host
         self.outside = outside
         self.network: dict[str, object] = {
-            "datapath": "netdev",
+            "datapath": real_backends.DATAPATH,
             "ovs_run": str(folder),
             "resolv_conf": str(folder / "resolv.conf"),
             "management_conf": str(folder / "management.conf"),
             "management_timeout_s": 2.0,
             **network,
         }
-        self._daemon: DaemonProcess | None = None
+        self._daemon: DaemonProcess | InsideDaemon | None = None
         self.guests: list[Namespace] = []
 
     def needs(self, kind: str) -> None:
@@ -58,14 +59,17 @@ class NetworkLab:
             needs_kernel(kind)
 
     @property
-    def daemon(self) -> DaemonProcess:
+    def daemon(self) -> DaemonProcess | InsideDaemon:
         """The running daemon, started at its first use."""
         if self._daemon is None:
-            with self.host.entered():
-                config = {"network": self.network}
-                self._daemon = DaemonProcess(
-                    "xcp_networkd", self.folder, config, backend=self.system
-                )
+            config = {"network": self.network}
+            if INSIDE:
+                self._daemon = InsideDaemon(self.host, self.folder, config, self.system)
+            else:
+                with self.host.entered():
+                    self._daemon = DaemonProcess(
+                        "xcp_networkd", self.folder, config, backend=self.system
+                    )
         return self._daemon
 
     def restart(self) -> None:

@@ -18,12 +18,14 @@ from xcp_networkd.backends.openvswitch.backend import OpenVSwitchNetwork
 from xcp_networkd.contract import Backend
 from xcp_networkd.linux.host import LinuxHost, at_once
 
+DATAPATH = os.environ.get("XAPI_PY_DATAPATH", "netdev")
+"""Open vSwitch in user space, which every machine has, or the kernel's (``system``)."""
 NICS = ("eth0", "eth1", "eth2", "eth3")
 
 
 def linux_host(folder: Path) -> LinuxHost:
     """All files of a host below a folder of the test's."""
-    return LinuxHost(folder, folder / "resolv.conf", folder / "db.sock", folder, "netdev")
+    return LinuxHost(folder, folder / "resolv.conf", folder / "db.sock", folder, DATAPATH)
 
 
 def with_nics(host: Namespace, outside: Namespace, names: tuple[str, ...] = NICS) -> None:

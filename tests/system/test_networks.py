@@ -3,6 +3,7 @@
 Everything happens in namespaces of the test's own.
 """
 
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from tests.system import real_backends
 from tests.system.frames import Wire, arp, udp, udp6
-from tests.system.namespaces import Namespace
+from tests.system.inside_daemon import needs_process
+from tests.system.namespaces import Namespace, needs_kernel
 from tests.system.network_lab import (
     ADDRESS,
     GATEWAY,
@@ -22,6 +24,7 @@ from tests.system.network_lab import (
     nic_bridge,
     static,
     until,
+    whole_checksums,
 )
 from xapi_py.base.rpc.errors import RpcError
 
@@ -91,12 +94,13 @@ def test_jumbo_frames_pass_end_to_end(host: NetworkLab) -> None:
     echo.close()
 
 
-def test_pulled_cable_of_a_bond_costs_less_than_a_second(host: NetworkLab) -> None:
+@pytest.mark.parametrize("mode", ["active-backup", "balance-slb"])
+def test_pulled_cable_of_a_bond_costs_less_than_a_second(host: NetworkLab, mode: str) -> None:
     host.needs("bond")
     host.connect_outside("port0", "port1")
     host.call(
         "Network.change",
-        bridge_config={"xapi0": bond_bridge("eth0", "eth1", mode="active-backup")},
+        bridge_config={"xapi0": bond_bridge("eth0", "eth1", mode=mode)},
         interface_config={"xapi0": static(ADDRESS)},
     )
     echo = Echo(host.host, host.outside, GATEWAY)
@@ -105,7 +109,7 @@ def test_pulled_cable_of_a_bond_costs_less_than_a_second(host: NetworkLab) -> No
     active = host.links()["bond0"]["active"]
     port = f"port{active.removeprefix('eth')}"
     gap_s = echo.longest_gap_s(lambda: host.outside.ip("link", "set", port, "down"))
-    print(f"{host.system}: longest gap {gap_s * 1000:.0f} ms")
+    print(f"{host.system}, {mode}: longest gap {gap_s * 1000:.0f} ms")
     assert gap_s < 1.0
     bond = host.links()["bond0"]
     assert (bond["links_up"], bond["carrier"], bond["active"] != active) == (1, True, True)
@@ -139,6 +143,79 @@ def test_lacp_bond_agrees_with_a_real_peer(tmp_path: Path) -> None:
         assert gap_s < 1.0
         assert host.links()["bond0"]["links_up"] == 1
         echo.close()
+
+
+def kernel_bond(outside: Namespace, *ports: str, mtu: int = 1500) -> None:
+    """A switch that aggregates its ports by LACP: the kernel's bond."""
+    words = "mode 802.3ad miimon 100 lacp_rate fast xmit_hash_policy layer3+4"
+    outside.ip("link", "add", "out", "type", "bond", *words.split())
+    for port in ports:
+        outside.ip("link", "set", port, "down")
+        outside.ip("link", "set", port, "mtu", str(mtu), "master", "out")
+    outside.ip("link", "set", "out", "up")
+    whole_checksums(outside, "out")
+
+
+@pytest.mark.parametrize("hashing", ["tcpudp_ports", "src_mac"])
+def test_lacp_bond_agrees_with_the_kernel_of_its_peer(host: NetworkLab, hashing: str) -> None:
+    needs_kernel("bond")
+    kernel_bond(host.outside, "port0", "port1")
+    host.outside.ip("addr", "add", f"{GATEWAY}/24", "dev", "out")
+    options = {"lacp-time": "fast", "updelay": "0", "hashing-algorithm": hashing}
+    host.call(
+        "Network.change",
+        bridge_config={"xapi0": bond_bridge("eth0", "eth1", mode="lacp", **options)},
+        interface_config={"xapi0": static(ADDRESS)},
+    )
+    echo = Echo(host.host, host.outside, GATEWAY)
+    until(lambda: host.links()["bond0"]["links_up"] == 2, 40, "LACP on both links")
+    until(echo.passes, 20, "traffic over the bond")
+    before = host.call("Network.stats")
+    for _ in range(20):
+        assert echo.passes()
+    after = host.call("Network.stats")
+    used = {n for n in ("eth0", "eth1") if after[n]["tx_packets"] >= before[n]["tx_packets"] + 20}
+    (nic,) = used or {"eth0"}
+    port = f"port{nic.removeprefix('eth')}"
+    gap_s = echo.longest_gap_s(lambda: host.outside.ip("link", "set", port, "down"))
+    print(f"{host.system}, LACP by {hashing} with a kernel bond: longest gap {gap_s * 1000:.0f} ms")
+    assert gap_s < 1.0
+    assert host.links()["bond0"]["links_up"] == 1
+    echo.close()
+
+
+def test_jumbo_frames_pass_a_vlan_on_a_bond(host: NetworkLab) -> None:
+    host.needs("bond")
+    host.needs("vlan")
+    host.connect_outside("port0", "port1")
+    for device in ("port0", "port1", "out"):
+        host.outside.ip("link", "set", device, "mtu", "9000")
+    jumbo = {"mtu": 9000}
+    host.call(
+        "Network.change",
+        bridge_config={
+            "xapi0": bond_bridge("eth0", "eth1", mode="active-backup"),
+            "xapi1": {"vlan": ["xapi0", 25]},
+        },
+        interface_config={
+            **{name: jumbo for name in ("eth0", "eth1", "bond0", "xapi0")},
+            "xapi1": static("198.51.100.1", "198.51.100.2", mtu=9000),
+        },
+    )
+    wire = Wire(host.outside, "out")
+    with host.host.entered():
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sender.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, DO
+        frame = None
+        for _ in range(50):
+            sender.sendto(b"jumbo" * 1790, ("198.51.100.255", 9))
+            frame = wire.receive(b"jumbojumbo", 0.2)
+            if frame is not None:
+                break
+    assert frame is not None and (frame.tag, len(frame.data)) == (25, 5 * 1790 + 42)
+    sender.close()
+    wire.close()
 
 
 @pytest.fixture
@@ -246,6 +323,7 @@ def test_change_that_cuts_the_host_off_is_taken_back(host: NetworkLab) -> None:
 
 
 def test_carrier_is_told_within_two_seconds(host: NetworkLab) -> None:
+    needs_process()
     host.call("Network.change", bridge_config={"xenbr0": nic_bridge("eth0")})
     answer = host.daemon.answer("Bridge.get_all")
     host.outside.ip("link", "set", "port0", "down")
@@ -284,6 +362,7 @@ def test_devices_of_others_stay(host: NetworkLab) -> None:
 
 
 def test_lost_device_is_put_back_when_it_comes(host: NetworkLab) -> None:
+    needs_process()
     host.call("Network.change", bridge_config={"xenbr0": nic_bridge("eth0")})
     host.host.ip("link", "del", "eth0")
     host.host.cable("eth0", host.outside, "port9")
