@@ -67,6 +67,8 @@ class Toolstack:
     """Has new connections use the server certificate that is in its file now."""
     programs: Programs = field(default_factory=NoPrograms)
     metrics: Metrics = field(default_factory=Metrics)
+    nbd_ports: dict[str, int] = field(default_factory=dict)
+    """Where disks are served over NBD: ports by address."""
     slices: Slices = field(init=False)
 
     def __post_init__(self) -> None:

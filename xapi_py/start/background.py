@@ -17,6 +17,7 @@ from xapi_py.pool.local_state import AUTO_ENABLE, DISABLED_UNTIL_REBOOT, LocalSt
 from xapi_py.pool.metadata_push import MetadataPush
 from xapi_py.start import housekeeping, network, storage
 from xapi_py.start.housekeeping import Housekeeping
+from xapi_py.transfer.nbd_service import NbdService
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ async def before_clients(toolstack: Toolstack) -> None:
 def after_clients(toolstack: Toolstack) -> None:
     """Start what goes on for the life of the process."""
     server_certificate.record(toolstack)
+    NbdService(toolstack, toolstack.clock)
     _every(toolstack, housekeeping.PERIOD_S, Housekeeping(toolstack).tidy)
     _every(toolstack, housekeeping.REVALIDATION_S, toolstack.login.revalidate)
     _enable_host(toolstack)

@@ -228,7 +228,7 @@ def test_nbd_addresses_are_those_of_networks_with_the_purpose(server: Services, 
     pif = server.db.row("PIF", server.pif("eth0"))
     server.do("network.add_purpose", pif.network, "nbd")
     (info,) = server.do("VDI.get_nbd_info", vdi)
-    assert info["address"] == pif.IP
+    assert info["address"] == server.toolstack.settings.address  # its cards are made up
     assert server.do("VDI.get_uuid", vdi) in info["exportname"]
 
 

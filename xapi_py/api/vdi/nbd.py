@@ -4,8 +4,10 @@ from typing import Any
 
 from xapi_py.api.call import Call
 from xapi_py.api.registry import message
+from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.names import Ref
 from xapi_py.datamodel import errors as err
+from xapi_py.db.row import Row
 
 NBD_PORT = 10809
 NBD_PURPOSES = frozenset({"nbd", "insecure_nbd"})
@@ -27,25 +29,45 @@ def get_nbd_info(call: Call, self: Ref) -> tuple[dict[str, Any], ...]:
         {
             "exportname": export,
             "address": address,
-            "port": NBD_PORT,
+            "port": call.toolstack.nbd_ports.get(address, NBD_PORT),
             "cert": _certificate(call, host),
             "subject": call.db.row("host", host).hostname,
         }
         for host in hosts
-        for address in _nbd_addresses(call, host)
+        for address in addresses(call.toolstack, host)
     )
 
 
-def _nbd_addresses(call: Call, host: Ref) -> list[str]:
-    found: list[str] = []
-    for ref in call.db.row("host", host).PIFs:
-        pif = call.db.row("PIF", ref)
-        network = call.db.find("network", pif.network)
-        if network is None or not pif.currently_attached:
-            continue
-        if NBD_PURPOSES & set(network.purpose):
-            found += [a for a in (pif.IP, *(i.partition("/")[0] for i in pif.IPv6)) if a]
+def addresses(toolstack: Toolstack, host: Ref) -> list[str]:
+    """Give the addresses of a host at which disks are served.
+
+    A simulated host's cards are made up: it is reached where it listens.
+    """
+    found = [a for pif in _pifs(toolstack, host) for a in _addresses_of(pif)]
+    if found and toolstack.settings.backend == "simulator" and host == toolstack.localhost:
+        return [toolstack.settings.address]
+    return list(dict.fromkeys(found))
+
+
+def needs_tls(toolstack: Toolstack, host: Ref) -> bool:
+    """Tell whether clients must use TLS: unless all such networks are for plain NBD."""
+    db = toolstack.db
+    purposes = [set(db.row("network", p.network).purpose) for p in _pifs(toolstack, host)]
+    return any("nbd" in purpose for purpose in purposes)
+
+
+def _pifs(toolstack: Toolstack, host: Ref) -> list[Row]:
+    found = []
+    for ref in toolstack.db.row("host", host).PIFs:
+        pif = toolstack.db.row("PIF", ref)
+        network = toolstack.db.find("network", pif.network)
+        if network is not None and pif.currently_attached and NBD_PURPOSES & set(network.purpose):
+            found.append(pif)
     return found
+
+
+def _addresses_of(pif: Row) -> list[str]:
+    return [a for a in (pif.IP, *(i.partition("/")[0] for i in pif.IPv6)) if a]
 
 
 def _certificate(call: Call, host: Ref) -> str:
