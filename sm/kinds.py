@@ -6,5 +6,10 @@ from typing import Final
 from sm.files.kinds import KINDS as FILE_KINDS
 from sm.files.kinds import Host, Kind
 from sm.volumes.kinds import VOLUME_KINDS
+from sm.volumes.lun_kinds import LUN_KINDS
 
-KINDS: Final[Mapping[str, Callable[[str, Host], Kind]]] = {**FILE_KINDS, **VOLUME_KINDS}
+KINDS: Final[Mapping[str, Callable[[str, Host], Kind]]] = {
+    **FILE_KINDS,
+    **VOLUME_KINDS,
+    **LUN_KINDS,
+}

@@ -39,6 +39,7 @@ class System:
 
     dev = Path("/dev")
     sys = Path("/sys")
+    iscsi = Path("/etc/iscsi")
 
     def is_block(self, path: str) -> bool:
         """Whether a path is a block device."""

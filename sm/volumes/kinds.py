@@ -3,6 +3,7 @@
 Blocking.  Source: briefs, storage sections 1.2, 3 and 6.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -186,7 +187,7 @@ class VolumeKind(Kind):
     # -- probing
 
     def probe(self, config: Config, sm_config: Config) -> str:
-        with self.reached("probe", config) as devices:
+        with self.reached(f"probe-{os.getpid()}", config) as devices:
             return self.list_srs(devices, sm_config)
 
     def list_srs(self, devices: Sequence[str], sm_config: Config) -> str:

@@ -7,6 +7,7 @@ real one.  ``step`` is called around every change, and may raise to die there.
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ class FakeLvm(System):
         self.fails: dict[str, Outcome] = {}
         self.open: set[str] = set()
         self.mounted_at: dict[str, str] = {}
+        self._media: dict[str, str] = {}
+        self._seen: set[str] = set()
         state = self._read()
         for name, size in (devices or {"sdb": 4096 * MIB}).items():
             state["devices"].setdefault(str(folder / name), {"size": size, "group": ""})
@@ -85,6 +88,8 @@ class FakeLvm(System):
         if found is None:
             return Outcome(127, "", f"{name} is not installed")
         assert command[1] == "--config" and "global_filter" in command[2]
+        seen = re.findall(r"\|\^(.*?)\$\|", command[2])
+        self._seen = {self._media.get(path, path) for path in seen}
         changes = name not in ("pvs", "lvs", "vgs")
         if changes:
             self.step(f"{name}-before")
@@ -112,7 +117,7 @@ class FakeLvm(System):
         rows = []
         for name, found in state["devices"].items():
             group = found["group"]
-            if "pv" in found or group:
+            if name in self._seen and ("pv" in found or group):
                 total, free = self._totals(state, group) if group else (0, 0)
                 row = {"pv_name": name, "pv_size": str(found["size"]), "vg_name": group}
                 rows.append({**row, "vg_size": str(total), "vg_free": str(free)})
