@@ -7,12 +7,14 @@ may destroy the one they passed in.  Source: brief STORAGE 3.1.
 
 from collections.abc import Mapping
 
+from xapi_py.base.names import Ref
 from xapi_py.db.database import Database
 from xapi_py.db.transaction import Transaction
 from xapi_py.pool.storage_records import find_uuid
 
 PASSWORD = "password"
 SECRET = "password_secret"
+_OF_HOST = ("SRmaster", "localIQN", "multipathing")
 
 
 def own_copies(db: Database, tx: Transaction, config: Mapping[str, str]) -> dict[str, str]:
@@ -43,6 +45,31 @@ def in_clear(db: Database, config: Mapping[str, str]) -> dict[str, str]:
         else:
             clear[key.removesuffix("_secret")] = db.row("secret", source).value
     return clear
+
+
+def for_driver(
+    db: Database, pool: Ref, host: Ref, config: Mapping[str, str], *, shared: bool
+) -> dict[str, str]:
+    """Give the device_config a host's driver works with: in clear, and what it knows of the host.
+
+    ``SRmaster``: whether the host is the one that changes the SR;
+    ``localIQN``: its iSCSI name, unless given; ``multipathing``.
+    """
+    row = db.row("host", host)
+    found = in_clear(db, config)
+    name = row.iscsi_iqn or row.other_config.get("iscsi_iqn", "")
+    if name:
+        found.setdefault("localIQN", name)
+    if row.multipathing or row.other_config.get("multipathing") == "true":
+        found["multipathing"] = "true"
+    master = not shared or host == db.row("pool", pool).master
+    found["SRmaster"] = "true" if master else "false"
+    return found
+
+
+def from_driver(given: Mapping[str, str], made: Mapping[str, str]) -> dict[str, str]:
+    """Give what a driver wants kept, without what only ``for_driver`` said."""
+    return {k: v for k, v in made.items() if k not in _OF_HOST or k in given}
 
 
 def forget(db: Database, tx: Transaction, config: Mapping[str, str]) -> None:

@@ -94,7 +94,9 @@ async def plug(call: Call, self: Ref) -> None:
 
 async def attach(call: Call, pbd: Row, sr: Row) -> None:
     """Have the daemon of the PBD's host attach the SR; idempotent."""
-    config = device_secrets.in_clear(call.db, pbd.device_config)
+    config = device_secrets.for_driver(
+        call.db, call.toolstack.pool, pbd.host, pbd.device_config, shared=sr.shared
+    )
     await on_host(
         call,
         pbd.host,

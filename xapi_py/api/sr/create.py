@@ -7,7 +7,7 @@ from typing import Any
 
 from xapi_py.api import pbd
 from xapi_py.api.call import Call
-from xapi_py.api.device_secrets import in_clear
+from xapi_py.api.device_secrets import for_driver, from_driver, in_clear
 from xapi_py.api.registry import message
 from xapi_py.api.sr.removal import delete_rows
 from xapi_py.api.storage_calls import check_driver, on_host
@@ -79,7 +79,7 @@ async def make(call: Call, host: Ref, wanted: Wanted) -> Ref:
     async with Undo() as undo:
         sr = _unfinished_row(call, wanted)
         undo.push("delete the SR's record", lambda: _delete(call, sr))
-        made = await on_host(call, host, "SR.create", _parameters(call, sr, wanted), sr=sr)
+        made = await on_host(call, host, "SR.create", _parameters(call, sr, host, wanted), sr=sr)
         stored_config = _stored_config(call, wanted.device_config, made["device_config"])
         pbds = _finish(call, sr, host, wanted, stored_config, made["sm_config"])
     for ref in pbds:
@@ -107,11 +107,11 @@ def _unfinished_row(call: Call, wanted: Wanted) -> Ref:
         )
 
 
-def _parameters(call: Call, sr: Ref, wanted: Wanted) -> dict[str, object]:
+def _parameters(call: Call, sr: Ref, host: Ref, wanted: Wanted) -> dict[str, object]:
     return {
         "sr": call.db.row("SR", sr).uuid,
         "type": wanted.type,
-        "device_config": in_clear(call.db, wanted.device_config),
+        "device_config": _for_driver(call, host, wanted.device_config),
         "sm_config": dict(wanted.sm_config),
         "name_label": wanted.name_label,
         "name_description": wanted.name_description,
@@ -122,7 +122,13 @@ def _parameters(call: Call, sr: Ref, wanted: Wanted) -> dict[str, object]:
 def _stored_config(call: Call, given: Mapping[str, str], made: Mapping[str, str]) -> dict[str, str]:
     """Give what a driver wants kept, with the caller's secrets in place of clear text."""
     clear = in_clear(call.db, given)
-    return {**given, **{k: v for k, v in made.items() if clear.get(k) != v}}
+    kept = from_driver(given, made)
+    return {**given, **{k: v for k, v in kept.items() if clear.get(k) != v}}
+
+
+def _for_driver(call: Call, host: Ref, config: Mapping[str, str]) -> dict[str, str]:
+    """Give the device_config for a host that works on an SR alone, whatever the pool does."""
+    return for_driver(call.db, call.toolstack.pool, host, config, shared=False)
 
 
 def _finish(
@@ -248,7 +254,7 @@ async def _probe(
 ) -> Any:
     call.host(host)
     check_driver(call, sr_type)
-    config = in_clear(call.db, device_config)
+    config = _for_driver(call, host, device_config)
     params: dict[str, object] = {
         "type": sr_type,
         "device_config": config,
