@@ -5,9 +5,10 @@ brief POOL 1.2, "local database".
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from xapi_py.base.private_file import replace
 
 DISABLED_UNTIL_REBOOT = "host_disabled_until_reboot"
 AUTO_ENABLE = "host_auto_enable"
@@ -25,13 +26,7 @@ class LocalState:
 
     def put(self, changes: Mapping[str, str]) -> None:
         """Set values; the file is on disk when this returns."""
-        values = {**self._read(), **changes}
-        partial = self._path.with_suffix(".new")
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(values, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(self._path)
+        replace(self._path, json.dumps({**self._read(), **changes}).encode())
 
     def _read(self) -> dict[str, str]:
         try:

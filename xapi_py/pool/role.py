@@ -5,11 +5,11 @@ serves its own daemons and data paths.  One small file says which, in the
 real toolstack's form.  Source: brief POOL 1.1 and 4.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from xapi_py.base.errors import ApiError
+from xapi_py.base.private_file import replace
 from xapi_py.datamodel import errors as err
 
 EMERGENCY_MESSAGES = frozenset(
@@ -102,12 +102,7 @@ def read(path: Path) -> Role:
 
 def write(path: Path, role: Role) -> None:
     """Replace the role file in one step that survives loss of power."""
-    partial = path.with_suffix(".new")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(render(role))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    replace(path, render(role).encode())
 
 
 def refusal(role: Role, message: str) -> ApiError | None:

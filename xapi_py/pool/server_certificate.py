@@ -2,7 +2,6 @@
 
 import contextlib
 import ipaddress
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from xapi_py.base.private_file import replace
 from xapi_py.datamodel import errors as err
 
 _VALID: Final = timedelta(days=3650)
@@ -67,18 +67,6 @@ def _alternative(name: str) -> x509.GeneralName:
     with contextlib.suppress(ValueError):
         return x509.IPAddress(ipaddress.ip_address(name))
     return x509.DNSName(name.encode("idna").decode() if not name.isascii() else name)
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a private file, whole or not at all, also if power is lost."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def checked(certificate: str, key: str, chain: str, now: datetime) -> bytes:

@@ -15,6 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from xapi_py.base.private_file import replace
+
 UNKNOWN_USER = "User not known to the underlying authentication module"
 LOCAL_SUPERUSER = "root"
 
@@ -52,10 +54,7 @@ class PasswordAuthenticator:
     async def change(self, user: str, new_password: str) -> None:
         if user != self._user:
             raise LoginRefused(UNKNOWN_USER)
-        partial = self._file.with_suffix(".new")
-        partial.touch(mode=0o600)
-        partial.write_text(new_password + "\n", encoding="utf-8")
-        partial.rename(self._file)
+        replace(self._file, f"{new_password}\n".encode())
         self._password = new_password
 
 

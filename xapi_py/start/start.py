@@ -13,9 +13,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from xapi_py.base.names import Uuid, new_uuid
+from xapi_py.base.private_file import replace
 from xapi_py.base.reactor import Clock
 from xapi_py.base.rpc.errors import RpcInternalError, RpcTimeout, RpcUnreachable
 from xapi_py.pool.gateway import Daemon
+from xapi_py.pool.secret import POOL_SECRET, new_secret
 from xapi_py.start.identity import HostFacts
 
 log = logging.getLogger(__name__)
@@ -40,17 +42,14 @@ def kept_identity(state: Path, host_uuid: str) -> Kept:
     return Kept(
         host_uuid=Uuid(_kept(state / "host-uuid", host_uuid or new_uuid())),
         control_domain_uuid=Uuid(_kept(state / "control-domain-uuid", new_uuid())),
-        pool_secret=_kept(state / "ptoken", "/".join(new_uuid() for _ in range(3))),
+        pool_secret=_kept(state / POOL_SECRET, new_secret()),
     )
 
 
 def _kept(path: Path, fresh: str) -> str:
     if path.exists():
         return path.read_text(encoding="utf-8").strip()
-    partial = path.with_suffix(".new")
-    partial.touch(mode=0o600)
-    partial.write_text(fresh + "\n", encoding="utf-8")
-    partial.rename(path)
+    replace(path, f"{fresh}\n".encode())
     return fresh
 
 

@@ -4,13 +4,13 @@ A public blob is read without a session.  Sources: facts/traces misc-092 to
 misc-101, brief POOL (blobs).
 """
 
-import os
 from pathlib import Path
 
 from xapi_py.api.blob import content_path
 from xapi_py.api.disk_files import in_thread
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.names import NULL_REF
+from xapi_py.base.private_file import replace
 from xapi_py.db.row import Row
 from xapi_py.http.entry_points import (
     check_permission,
@@ -90,10 +90,4 @@ async def put_blob(toolstack: Toolstack, session: Session, request: Request) -> 
 def _store(path: Path, content: bytes) -> None:
     """Put a file in place; it is there whole or not at all after a crash."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    partial = path.with_name(path.name + ".new")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    replace(path, content)

@@ -8,6 +8,9 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from tests.unit.api.services import GIB, NFS, NOBODY, NULL, Services, vdi_record
+from xapi_py.base.names import new_uuid
+from xapi_py.pool.storage_records import expecting
+from xapi_py.start import storage
 
 
 @pytest.fixture
@@ -238,3 +241,18 @@ def test_an_unplugged_sr_has_no_operations(server: Services) -> None:
     server.do("PBD.unplug", server.do("SR.get_PBDs", sr)[0])
     for call in (("VDI.snapshot", vdi, {}), ("VDI.destroy", vdi), ("VDI.resize", vdi, "1")):
         assert server.refusal(*call) == ["SR_HAS_NO_PBDS", sr]
+
+
+def test_a_disk_whose_maker_died_before_its_record_is_adopted_at_the_next_start(
+    server: Services, sr: str
+) -> None:
+    uuid = new_uuid()
+    info = {"uuid": uuid, "name_label": "half made", "virtual_size": GIB}
+    with expecting(uuid):
+        server.daemon("VDI.create", sr=server.db.row("SR", sr).uuid, vdi_info=info)
+        server.storage_updates.stop()
+    assert uuid not in in_records(server, sr)
+    server.storage_updates = server.wait(storage.follow(server.toolstack))
+    assert uuid in in_records(server, sr) == set(on_storage(server, sr))
+    server.do("VDI.destroy", server.db.by_uuid("VDI", uuid))
+    assert uuid not in on_storage(server, sr)

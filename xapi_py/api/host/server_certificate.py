@@ -11,8 +11,9 @@ from xapi_py.api.host.reach import reached
 from xapi_py.api.registry import message
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.names import Ref
+from xapi_py.base.private_file import replace
 from xapi_py.pool.certificate_files import SERVER_CERTIFICATE, facts_of, server_certificate
-from xapi_py.pool.server_certificate import checked, replace, self_signed
+from xapi_py.pool.server_certificate import checked, self_signed
 
 
 @message("host.install_server_certificate")

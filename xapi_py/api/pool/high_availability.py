@@ -32,6 +32,11 @@ def enable_ha(call: Call, heartbeat_srs: tuple[Ref, ...], configuration: dict[st
     raise err.HA_NOT_INSTALLED(pool.master)
 
 
+@message("pool.ha_schedule_plan_recomputation")
+def ha_schedule_plan_recomputation(call: Call) -> None:
+    """Make the plan for failures anew: it is made whenever somebody asks."""
+
+
 @message("pool.disable_ha")
 def disable_ha(call: Call) -> None:
     """Switch high availability off.  Errors: HA_NOT_ENABLED."""

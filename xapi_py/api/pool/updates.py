@@ -1,6 +1,7 @@
 """Updates from repositories.  Source: facts/traces, poolhost-239 to -254."""
 
 from xapi_py.api.call import Call
+from xapi_py.api.host.reach import reached
 from xapi_py.api.registry import message
 from xapi_py.base.names import Ref
 from xapi_py.datamodel import errors as err
@@ -69,6 +70,41 @@ def emergency_clear_mandatory_guidance(call: Call) -> None:
         tx.set("host", call.toolstack.localhost, "pending_guidances", ())
 
 
+@message("host.apply_updates")
+def apply_updates(call: Call, self: Ref, hash: str) -> tuple[tuple[str, ...], ...]:
+    """Install what the pool fetched on a host.
+
+    Errors: HOST_OFFLINE, NO_REPOSITORY_ENABLED; UPDATEINFO_HASH_MISMATCH, as
+    nothing is ever fetched.
+    """
+    reached(call, self)
+    if not call.db.row("pool", call.toolstack.pool).repositories:
+        raise err.NO_REPOSITORY_ENABLED()
+    raise err.UPDATEINFO_HASH_MISMATCH()
+
+
+@message("pool_update.introduce")
+def introduce(call: Call, vdi: Ref) -> Ref:
+    """Make the record of an update that is on a disk.
+
+    Errors: HANDLE_INVALID, INVALID_UPDATE: no key is known to check one with.
+    """
+    call.db.row("VDI", vdi)
+    raise err.INVALID_UPDATE("its signature cannot be checked: this server has no key for updates")
+
+
+@message("pool_update.resync_host")
+def resync_host(call: Call, host: Ref) -> None:
+    """Write down which updates a host has: those it has records of."""
+    reached(call, host)
+
+
 @message("pool.enable_binary_storage")
 def enable_binary_storage(call: Call) -> None:
     """Keep blobs and metrics on disk: they always are."""
+
+
+@message("host.enable_binary_storage")
+def enable_binary_storage_of_host(call: Call, host: Ref) -> None:
+    """Keep blobs and metrics of a host on its disk: they always are."""
+    reached(call, host)
