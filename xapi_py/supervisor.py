@@ -10,7 +10,7 @@ import yaml
 from xapi_py.base import log as log_setup
 from xapi_py.base import simulator_config
 from xapi_py.base.config import ConfigError
-from xapi_py.supervise import background, layout, state_folder
+from xapi_py.supervise import background, layout, state_folder, systemd
 from xapi_py.supervise.layout import Answer, Pool
 from xapi_py.supervise.options import Options, UsageError, parse
 from xapi_py.supervise.watch import Supervisor
@@ -42,6 +42,7 @@ def main(argv: list[str] | None = None, pool: Pool = layout.pool) -> int:
         if options.ready_file:
             state_folder.write(options.ready_file, state_folder.ready_text(secret, answers))
         announcer.tell(_banner(options, secret, answers))
+        systemd.tell("READY=1")
 
     supervisor = Supervisor(specs, lock, ready)
     try:

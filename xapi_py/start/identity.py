@@ -4,7 +4,7 @@ Pure: from what the hypervisor reports and the profile to record values.
 Sources: facts/defaults.yaml, briefs POOL 1.3 and XENCENTER 2.2.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xapi_py.base.config import ConfigError
@@ -23,6 +23,9 @@ class HostFacts:
     hypervisor: Mapping[str, str]
     chipset: Mapping[str, str]
     bios: Mapping[str, str] = field(default_factory=dict)
+    boot_time: int = 0
+    control_domain_vcpus: int = 0
+    pcis: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from xapi_py.datamodel import defaults
 from xapi_py.datamodel.model import Model
 from xapi_py.db.database import Database
 from xapi_py.db.transaction import Transaction
-from xapi_py.start import identity
+from xapi_py.start import identity, pci_records
 from xapi_py.start.identity import HostFacts
 
 
@@ -35,6 +35,7 @@ def refresh(db: Database, model: Model, me: HostIdentity, facts: HostFacts, star
         host = _host(db, tx, model, me, facts, started)
         _host_metrics(db, tx, host, facts, started)
         _host_cpus(db, tx, host, facts)
+        pci_records.refresh(db, tx, host, facts.pcis)
         domain = _control_domain(db, tx, model, me, facts, host)
         tx.set("host", host, "control_domain", domain)
         _consoles(db, tx, me, domain)
@@ -71,10 +72,12 @@ def _host(
         "virtual_hardware_platform_versions": (0, 1, 2),
     }
     host = _existing(db, "host", me.uuid)
-    times = {"agent_start_time": f"{started}.", "boot_time": f"{started}."}
+    times = {"agent_start_time": f"{started}.", "boot_time": f"{facts.boot_time or started}."}
     if host is not None:
         old = db.row("host", host).other_config
         kept = {**old, "agent_start_time": times["agent_start_time"]}
+        if facts.boot_time:
+            kept["boot_time"] = times["boot_time"]
         tx.update("host", host, other_config=kept, **refreshed)
         return host
     if not me.has_local_storage:
@@ -134,7 +137,7 @@ def _host_cpus(db: Database, tx: Transaction, host: Ref, facts: HostFacts) -> No
 def _control_domain(
     db: Database, tx: Transaction, model: Model, me: HostIdentity, facts: HostFacts, host: Ref
 ) -> Ref:
-    vcpus = int(facts.cpu.get("cpu_count", "1"))
+    vcpus = facts.control_domain_vcpus or int(facts.cpu.get("cpu_count", "1"))
     memory = facts.control_domain_memory
     refreshed = {
         **defaults.control_domain(me.hostname),

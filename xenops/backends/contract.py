@@ -98,8 +98,34 @@ class DomainStat:
 
 
 @dataclass(frozen=True, slots=True)
+class PciDevice:
+    """A PCI device of the host.  Numbers are hexadecimal, ``class_id`` has four digits.
+
+    ``physical_function`` is the address of the device this is a virtual function of.
+    """
+
+    address: str
+    class_id: str
+    vendor_id: str
+    device_id: str
+    subsystem_vendor_id: str = ""
+    subsystem_device_id: str = ""
+    class_name: str = ""
+    vendor_name: str = ""
+    device_name: str = ""
+    subsystem_vendor_name: str = ""
+    subsystem_device_name: str = ""
+    driver: str = ""
+    physical_function: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HostStat:
-    """The host as the hypervisor sees it.  Memory in bytes; ``bios`` is what its firmware says."""
+    """The host as the hypervisor sees it.  Memory in bytes; ``bios`` is what its firmware says.
+
+    ``boot_time`` is when the machine started, in unix seconds; 0 when nobody knows, as is
+    ``control_domain_vcpus``.
+    """
 
     memory_total: int
     memory_free: int
@@ -108,6 +134,9 @@ class HostStat:
     hypervisor: Mapping[str, str]
     chipset: Mapping[str, str]
     bios: Mapping[str, str] = field(default_factory=dict)
+    boot_time: int = 0
+    control_domain_vcpus: int = 0
+    pcis: Sequence[PciDevice] = ()
 
 
 @dataclass(frozen=True, slots=True)

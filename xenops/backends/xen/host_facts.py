@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from xenops.backends.contract import HostStat
+from xenops.backends.xen import machine_facts
 from xenops.backends.xen.domains import Domains
 from xenops.backends.xen.host import XenHost
+from xenops.backends.xen.machine_facts import MachineFacts
 from xenops.backends.xen.memory import Memory
 from xenops.bindings.errors import XenError
 from xenops.bindings.interface import PAGE, VcpuInfo
@@ -46,6 +48,7 @@ class HostFacts:
         self._root = root
         self._cpu: dict[str, str] = {}
         self._bios: dict[str, str] = {}
+        self._machine = MachineFacts()
 
     def stat(self) -> HostStat:
         """Give what the host is.  Memory in bytes."""
@@ -55,6 +58,7 @@ class HostFacts:
         if not self._cpu:
             self._cpu = self._processors()
             self._bios = self._firmware()
+            self._machine = machine_facts.read(self._root)
         return HostStat(
             memory_total=info.total_pages * PAGE,
             memory_free=max(0, self._memory.free()),
@@ -67,9 +71,13 @@ class HostFacts:
                 "compile_date": version.compile_date,
                 "changeset": version.changeset,
                 "caps": version.capabilities,
+                **machine_facts.hypervisor_words(self._machine),
             },
             chipset={"iommu": "true" if info.directio else "false", "igd": "false"},
             bios=self._bios,
+            boot_time=self._machine.boot_time,
+            control_domain_vcpus=0 if own is None else own.online_vcpus,
+            pcis=self._machine.pcis,
         )
 
     def _processors(self) -> dict[str, str]:
