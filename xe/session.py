@@ -88,6 +88,8 @@ class Session:
             head += f"traceparent: {trace_parent}\r\n"
         if os.environ.get("BAGGAGE"):
             head += f"baggage: {os.environ['BAGGAGE']}\r\n"
+        if sys.stdout.isatty():  # our server then makes help fit; others ignore this
+            head += f"xe-terminal: {os.get_terminal_size(1).columns or 80}\r\n"
         return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
     def _greet(self) -> None:

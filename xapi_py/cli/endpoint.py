@@ -10,6 +10,8 @@ from xapi_py.http.routes import Routes
 from xapi_py.http.serve import caller_of
 
 BODY_LIMIT_BYTES = 200 * 1024
+TERMINAL_HEADER = "xe-terminal"
+"""Our client names the width of its terminal here; the original has no such header."""
 
 
 class CliEndpoint:
@@ -25,9 +27,11 @@ class CliEndpoint:
         body = request.content.decode("utf-8", "surrogateescape")
         caller = caller_of(request)
         caller.on_disconnect = None
+        columns = request.headers.get(TERMINAL_HEADER, "")
+        terminal = int(columns) if columns.isdecimal() and len(columns) < 5 else 0
 
         async def serve(client: Conversation) -> int:
-            return await self._command_line.run(body, caller, client)
+            return await self._command_line.run(body, caller, client, terminal)
 
         return Takeover(Conversation(serve), status=NO_HEAD)
 

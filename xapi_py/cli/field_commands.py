@@ -11,9 +11,9 @@ from xapi_py.cli.fields import FieldReader
 from xapi_py.cli.parsing import parse_size, parse_value
 from xapi_py.cli.problems import CommandFailed, UnknownField
 from xapi_py.cli.selecting import Filter, filters_of, rows_of
-from xapi_py.cli.suggestions import did_you_mean
+from xapi_py.cli.suggestions import closest, did_you_mean
 from xapi_py.cli.table import FieldSpec, RecordSpec
-from xapi_py.cli.words import STANDARD
+from xapi_py.cli.words import OUTPUT_MARK, STANDARD
 from xapi_py.datamodel.model import Int, MapOf, String, Type
 
 EXPENSIVE = "<expensive field>"
@@ -55,7 +55,7 @@ async def print_rows(
         await reader.breathe()
         cells: list[tuple[str, str]] = []
         for field in fields:
-            text = EXPENSIVE if field.expensive else await reader.text(row, field)
+            text = EXPENSIVE if field.expensive else await reader.printed(row, field)
             cells.append((field.label, text))
         if context.printer.streams:
             context.printer.table([cells])
@@ -92,10 +92,7 @@ def _named_field(context: Context, record: RecordSpec) -> FieldSpec:
     name = context.words.need("param-name")
     field = record.fields.get(name)
     if field is None:
-        hint = did_you_mean(name, record.fields)
-        if hint:
-            context.client.say_error(f"Unknown parameter '{name}'{hint}\n")
-        raise UnknownField(name)
+        raise UnknownField(name, closest(name, record.fields))
     return field
 
 
@@ -104,7 +101,7 @@ async def param_list(context: Context, record: RecordSpec) -> None:
     row = await _object(context, record)
     reader = FieldReader(context, record)
     shown = [f for f in record.fields.values() if not f.hidden]
-    context.printer.table([[(f.label, await reader.text(row, f)) for f in shown]])
+    context.printer.single([(f.label, await reader.printed(row, f)) for f in shown])
 
 
 async def param_get(context: Context, record: RecordSpec) -> None:
@@ -113,7 +110,7 @@ async def param_get(context: Context, record: RecordSpec) -> None:
     field = _named_field(context, record)
     reader = FieldReader(context, record)
     if not context.words.has("param-key"):
-        context.printer.listing([await reader.text(row, field)])
+        context.printer.listing([await reader.printed(row, field)])
         return
     key = context.words.get("param-key")
     members = reader.members(row, field)
@@ -128,7 +125,7 @@ async def param_set(context: Context, record: RecordSpec) -> None:
     """Set scalar fields, and map fields key by key."""
     row = await _object(context, record)
     for key, value in context.words.pairs:
-        if key in STANDARD or key == "uuid" or key.startswith(("database:", "output=")):
+        if key in STANDARD or key == "uuid" or key.startswith(("database:", OUTPUT_MARK)):
             continue
         await _set_one(context, record, row, key, value)
 
@@ -199,7 +196,7 @@ async def param_add(context: Context, record: RecordSpec) -> None:
     if field.is_map and (field.adder or field.set_map):
         skipped = {*STANDARD, "uuid", "param-name", "param-key"}
         for key, value in context.words.pairs:
-            if key in skipped or key.startswith("output="):
+            if key in skipped or key.startswith(OUTPUT_MARK):
                 continue
             if field.set_map:
                 members = _members(context, record, row, field)

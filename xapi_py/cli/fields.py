@@ -11,6 +11,7 @@ from xapi_py.cli.context import NOT_IN_DATABASE, Context
 from xapi_py.cli.rendering import enum_text, members_text, value_text
 from xapi_py.cli.special_fields import SPECIAL_FIELDS
 from xapi_py.cli.table import FieldSpec, RecordSpec
+from xapi_py.cli.values import Value, split_text, typed
 from xapi_py.datamodel.model import DateTime, EnumOf, MapOf, RefOf, SetOf, String, Type
 
 Cell = str | Awaitable[str]
@@ -42,6 +43,21 @@ class FieldReader:
             if field.path or error.code not in UNAVAILABLE:
                 raise
             return UNAVAILABLE[error.code]
+
+    async def printed(self, row: Any, field: FieldSpec) -> str:
+        """Give a field's text for the printer: a ``Value`` where that wants data."""
+        text = await self.text(row, field)
+        if not self._context.printer.wants_data:
+            return text
+        if field.path and field.show != "lower-first":
+            value, kind = self.value(row, field)
+            if value is None:
+                return Value(text, None)
+            if field.show != "name" and not _shows_values_only(field, kind):
+                return Value(text, typed(self._context, value, kind))
+        message = self._context.model.messages.get(field.call)
+        kind = message.result if message is not None else String()
+        return Value(text, split_text(field, text, isinstance(kind, SetOf)))
 
     def cell(self, row: Any, field: FieldSpec) -> Cell:
         """Give a field's text, or what to await for it."""
@@ -116,7 +132,8 @@ class FieldReader:
         if field.show == "lower-first" and isinstance(kind, EnumOf):
             text = enum_text(kind.name, value)
             return text[:1].lower() + text[1:]
-        if isinstance(kind, MapOf) and not field.is_map and isinstance(kind.value, EnumOf):
+        if _shows_values_only(field, kind):
+            assert isinstance(kind, MapOf) and isinstance(kind.value, EnumOf)
             name = kind.value.name
             return field.separator.join(enum_text(name, v) for v in value.values())
         return value_text(context, value, kind, field.separator)
@@ -132,3 +149,8 @@ class FieldReader:
 
     async def _awaited(self, field: FieldSpec, waiting: "Deferred[Any]", kind: Type) -> str:
         return value_text(self._context, await waiting, kind, field.separator)
+
+
+def _shows_values_only(field: FieldSpec, kind: Type) -> bool:
+    """Whether a map prints as the set of its values, such as operations by task."""
+    return isinstance(kind, MapOf) and not field.is_map and isinstance(kind.value, EnumOf)

@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable
 
+from xapi_py.cli import topics
+from xapi_py.cli.forms import FormPrinter
 from xapi_py.cli.printer import MinimalPrinter, Printer, Record
 from xapi_py.cli.suggestions import closest
 from xapi_py.cli.table import CommandSpec, Tables
-from xapi_py.cli.words import STANDARD, Words
+from xapi_py.cli.words import OUTPUT_MARK, STANDARD, Words
 
 LINE_LIMIT = 74
+PAGE = 80
+"""Columns of grouped help that does not go to a terminal."""
+
 USAGE = """\
 Usage:
   xe <command>
@@ -37,26 +42,42 @@ To get a full listing of commands:
 LISTING_7_1 = "To get a full listing of commands: xe help --all\n"
 
 
-def show_help(printer: Printer, words: Words, tables: Tables) -> None:
-    """Print the help a user asked for."""
+def show_help(printer: Printer, words: Words, tables: Tables, terminal: int = 0) -> None:
+    """Print the help a user asked for.
+
+    On a terminal (of ``terminal`` columns), and with ``--grouped``, it is by
+    topic; else, and with ``--plain``, it is what the original prints.
+    """
+    grouped = words.flag("grouped", bool(terminal) and not words.flag("plain"))
+    width = (terminal or PAGE) if grouped and printer.streams else 0
     asked = [
         key
         for key, value in words.pairs
-        if key not in STANDARD and not value and not key.startswith("output=")
+        if key not in STANDARD and not value and not key.startswith(OUTPUT_MARK)
     ]
     if asked:
         for name in asked:
-            _one(printer, name, tables)
+            _one(printer, name, tables, width)
         return
     everything = words.has("all")
-    names = [
-        c.name
+    commands = [
+        c
         for c in tables.commands.values()
         if "hidden" not in c.flags and (everything or "standard" in c.flags)
     ]
     if isinstance(printer, MinimalPrinter):
-        printer.listing(names)
-        return
+        printer.listing(c.name for c in commands)
+    elif isinstance(printer, FormPrinter):
+        printer.table([description(c) for c in commands])
+    elif width and everything:
+        topics.show_all(printer, commands, width)
+    elif width:
+        topics.show_common(printer, USAGE, commands, width)
+    else:
+        _original(printer, [c.name for c in commands], everything, tables)
+
+
+def _original(printer: Printer, names: list[str], everything: bool, tables: Tables) -> None:
     old = tables.model.profile == "7.1"
     usage = USAGE_7_1 if old else USAGE
     if not everything:
@@ -92,14 +113,19 @@ def wrapped(names: Iterable[str]) -> list[str]:
     return [*lines, line] if line else lines
 
 
-def _one(printer: Printer, name: str, tables: Tables) -> None:
+def _one(printer: Printer, name: str, tables: Tables, width: int) -> None:
     command = tables.commands.get(name)
     if command is None:
+        if topics.show_prefix(printer, name, tables, width or PAGE):
+            return
         likely = closest(name, tables.commands)
         hint = f" (did you mean '{likely}'?)" if likely else ""
         printer.message(f"Unknown command '{name}'{hint}")
         return
-    printer.table([description(command)])
+    if width:
+        topics.show_command(printer, command, width)
+    else:
+        printer.single(description(command))
 
 
 def description(command: CommandSpec) -> Record:

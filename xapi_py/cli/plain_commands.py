@@ -8,6 +8,7 @@ from xapi_py.cli.multiple import for_each
 from xapi_py.cli.parsing import parse_members, parse_size, parse_value
 from xapi_py.cli.rendering import value_text
 from xapi_py.cli.selecting import SELECTORS, select
+from xapi_py.cli.values import Value, typed
 from xapi_py.datamodel.model import Int, MapOf, MessageDef, RecordOf, RefOf, SetOf, Type, Void
 
 SIZES = ("memory", "target", "min", "max", "static-min", "static-max", "dynamic-min", "dynamic-max")
@@ -102,6 +103,11 @@ def _value(context: Context, argument: tuple[str, str, str], kind: Type, row: An
 def print_result(context: Context, message: MessageDef, value: Any) -> None:
     """Print what a message answered: uuids for references, lines for sets."""
     kind = message.result
+
+    def printed(item: Any, of: Type) -> str:
+        text = value_text(context, item, of)
+        return Value(text, typed(context, item, of)) if context.printer.wants_data else text
+
     match kind:
         case Void():
             return
@@ -109,12 +115,10 @@ def print_result(context: Context, message: MessageDef, value: Any) -> None:
             rows = [[(str(n), str(cell)) for n, cell in enumerate(row)] for row in value]
             context.printer.table(rows)
         case SetOf(element):
-            context.printer.listing(value_text(context, v, element) for v in value)
+            context.printer.listing(printed(v, element) for v in value)
         case MapOf(key, item):
-            pairs = [
-                (value_text(context, k, key), value_text(context, v, item))
-                for k, v in value.items()
-            ]
-            context.printer.table([pairs] if pairs else [])
+            pairs = [(value_text(context, k, key), printed(v, item)) for k, v in value.items()]
+            if pairs:
+                context.printer.single(pairs)
         case _:
-            context.printer.listing([value_text(context, value, kind)])
+            context.printer.listing([printed(value, kind)])

@@ -24,6 +24,10 @@ class MissingParameter(CliError):
 class UnknownField(CliError):
     """The class has no such field (param-get and the like); the text is its name."""
 
+    def __init__(self, name: str, likely: str = "") -> None:
+        super().__init__(name)
+        self.likely = likely
+
 
 class LoginFailed(CliError):
     """The server refuses the user; the text says why."""

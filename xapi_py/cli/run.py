@@ -2,9 +2,11 @@
 
 import logging
 import traceback
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from xapi_py.api.call import Caller
@@ -16,8 +18,8 @@ from xapi_py.base.names import Ref
 from xapi_py.cli import errors, field_commands, plain_commands
 from xapi_py.cli.context import Context
 from xapi_py.cli.conversation import Conversation
+from xapi_py.cli.forms import FORMS, FormPrinter, make_printer
 from xapi_py.cli.help_command import show_help
-from xapi_py.cli.printer import make_printer
 from xapi_py.cli.problems import (
     ClientGone,
     CliError,
@@ -35,22 +37,36 @@ from xapi_py.cli.words import STANDARD, Words, parse
 log = logging.getLogger(__name__)
 
 _LIKE = 0.86
+_LARGE = 5000
+"""So many values take longer to write as json or yaml than others can wait."""
 
 
 class CommandLine:
-    """Runs the commands of all clients of one server."""
+    """Runs the commands of all clients of one server.
 
-    def __init__(self, toolstack: Toolstack, dispatcher: Dispatcher) -> None:
+    ``in_thread`` runs a function beside the others and gives a Deferred of its result.
+    """
+
+    def __init__(
+        self,
+        toolstack: Toolstack,
+        dispatcher: Dispatcher,
+        in_thread: Callable[[Callable[[], str]], Deferred[str]] = deferToThread,
+    ) -> None:
+        self._in_thread = in_thread
         self._toolstack = toolstack
         self._dispatcher = dispatcher
         self._tables = load_tables(toolstack.model.profile)
 
-    async def run(self, body: str, caller: Caller, client: Conversation) -> int:
-        """Run one command and give the exit status.  Errors: ClientGone."""
+    async def run(self, body: str, caller: Caller, client: Conversation, terminal: int = 0) -> int:
+        """Run one command and give the exit status.
+
+        ``terminal`` is the width of the user's terminal, 0 for none.  Errors: ClientGone.
+        """
         words: Words | None = None
         try:
             words = parse(body)
-            return await self._run(words, caller, client)
+            return await self._run(words, caller, client, terminal)
         except ExitWith as problem:
             return problem.code
         except CliError as problem:
@@ -59,10 +75,12 @@ class CommandLine:
                 _trace(client, problem)
             return 1
 
-    async def _run(self, words: Words, caller: Caller, client: Conversation) -> int:
+    async def _run(self, words: Words, caller: Caller, client: Conversation, terminal: int) -> int:
+        if words.output not in ("", *FORMS):
+            raise CommandFailed(f"--output is one of {', '.join(FORMS)}, not '{words.output}'")
         printer = make_printer(client.say, client.say_error, words.output, words.flag("minimal"))
         if words.command == "help":
-            show_help(printer, words, self._tables)
+            show_help(printer, words, self._tables, terminal)
             printer.flush()
             return 0
         command = self._tables.commands.get(words.command)
@@ -72,16 +90,16 @@ class CommandLine:
         try:
             session = await self._login(words, command, caller)
         except ApiError as error:
-            errors.explain_api(client, error, None)
+            errors.explain_api(client, error, None, words.output)
             return 1
         api = self._caller(session, caller)
         context = Context(words, command, self._tables, api, printer, client)
         try:
             await self._execute(context)
-            printer.flush()
+            await self._flush(context)
             return 0
         except ApiError as error:
-            errors.explain_api(client, error, context)
+            errors.explain_api(client, error, context, words.output)
             if words.flag("trace"):
                 _trace(client, error)
             return 1
@@ -110,6 +128,14 @@ class CommandLine:
             raise
         except Exception:
             raise internal_error(f"xe {command.name}", Failure()) from None
+
+    async def _flush(self, context: Context) -> None:
+        """Print what was kept; much of it is put into its form in another thread."""
+        printer = context.printer
+        if isinstance(printer, FormPrinter) and printer.size > _LARGE:
+            context.client.say(await self._in_thread(printer.render))
+        else:
+            printer.flush()
 
     async def _login(self, words: Words, command: CommandSpec, caller: Caller) -> Ref:
         if words.session:

@@ -8,7 +8,7 @@ from xapi_py.cli.fields import FieldReader
 from xapi_py.cli.problems import CommandFailed
 from xapi_py.cli.suggestions import did_you_mean
 from xapi_py.cli.table import FieldSpec, RecordSpec
-from xapi_py.cli.words import STANDARD, Pairs
+from xapi_py.cli.words import OUTPUT_MARK, STANDARD, Pairs
 
 SELECTORS = {"vm-selectors": "vm", "host-selectors": "host", "sr-selectors": "sr"}
 """Which objects a command takes, by its flag."""
@@ -30,7 +30,7 @@ def filters_of(context: Context, own: frozenset[str] = frozenset()) -> Pairs:
             continue
         if any(o.endswith(":") and key.startswith(f"{o[:-1]}-") for o in own):
             continue
-        if key != "params" and not (key.startswith("output=") and context.words.output):
+        if key != "params" and not (key.startswith(OUTPUT_MARK)):
             found.append((key, value))
     return found
 

@@ -16,6 +16,9 @@ _WITH_VALUE = {"-u": "username", "-pw": "password", "-s": "server", "-h": "serve
 _TRUE = frozenset({"true", "t", "yes", "y", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "0"})
 
+OUTPUT_MARK = "output="
+"""How the key of ``--output=FORM`` begins; ``output=x`` is another parameter, of key output."""
+
 Pairs = list[tuple[str, str]]
 
 
@@ -68,10 +71,10 @@ class Words:
 
     @property
     def output(self) -> str:
-        """The output form asked for with --output, "" for the classic one."""
+        """What was asked for with --output, "" for the classic form."""
         for key, _ in self.pairs:
-            if key.startswith("output=") and key[7:] in ("json", "yaml", "csv", "table"):
-                return key[7:]
+            if key.startswith(OUTPUT_MARK):
+                return key.removeprefix(OUTPUT_MARK)
         return ""
 
 

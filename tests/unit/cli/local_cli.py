@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from ocaml_compat.thin_cli import Failure, Message
 from tests.unit.api.server import PASSWORD, Server
@@ -59,7 +59,9 @@ class LocalCli:
     def __init__(self, folder: Path, profile: str = "newest", **how: Any) -> None:
         self.server = Server(folder, profile, **how)
         self.tables = load_tables(profile)
-        self._line = CommandLine(self.server.toolstack, self.server.dispatcher)
+        self._line = CommandLine(
+            self.server.toolstack, self.server.dispatcher, lambda run: succeed(run())
+        )
         self.last = Recorder()
 
     @property

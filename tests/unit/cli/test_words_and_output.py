@@ -1,15 +1,13 @@
 """Reading command lines and laying out what is printed."""
 
-import json
-
 import pytest
-import yaml
 from twisted.internet.defer import Deferred
 
 from tests.unit.api.server import directory_user
 from tests.unit.cli.local_cli import LocalCli
 from xapi_py.api.call import Caller
-from xapi_py.cli.printer import block, csv_lines, make_printer
+from xapi_py.cli.forms import make_printer
+from xapi_py.cli.printer import block
 from xapi_py.cli.problems import CommandFailed, WrongSyntax
 from xapi_py.cli.words import parse, parse_bool
 
@@ -72,14 +70,6 @@ def test_commas_are_escaped():
     printer.listing(["a,b", "c\\d"])
     printer.flush()
     assert out == [r"a\,b,c\\d"]
-
-
-def test_forms_for_programs():
-    for form, read in (("json", json.loads), ("yaml", yaml.safe_load)):
-        (text,) = printed(form)
-        assert read(text)[-1] == {"uuid": "u2", "name-label": 'say "x"'}
-    assert csv_lines([{"a": "1", "b": 'x"y'}, {"a": "2,3"}]) == ["a,b", '1,"x""y"', '"2,3",']
-    assert printed("table")[-1].split("\n")[:2] == ["uuid  name-label", "----  ----------"]
 
 
 def test_wrong_passwords_wait_and_are_refused(tmp_path):

@@ -9,7 +9,7 @@ from xapi_py.cli.fields import FieldReader
 from xapi_py.cli.problems import CommandFailed
 from xapi_py.cli.registry import command
 from xapi_py.cli.table import FieldSpec, RecordSpec
-from xapi_py.cli.words import STANDARD
+from xapi_py.cli.words import OUTPUT_MARK, STANDARD
 
 CLASSES = (
     *("vm", "vdi", "sr", "host", "network", "vif", "pif", "vbd", "pbd", "pool"),
@@ -45,7 +45,7 @@ async def event_wait(context: Context) -> None:
 def _conditions(context: Context, record: RecordSpec) -> list[Condition]:
     found = []
     for name, value in context.words.pairs:
-        if name in STANDARD or name == "class" or name.startswith("output="):
+        if name in STANDARD or name == "class" or name.startswith(OUTPUT_MARK):
             continue
         equal = not value.startswith("/=")
         text = value if equal else value[2:]

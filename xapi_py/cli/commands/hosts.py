@@ -25,7 +25,8 @@ def _host(context: Context, name: str = "host-uuid") -> Ref:
 
 def _print_map(context: Context, values: dict[str, str]) -> None:
     pairs = list(members_text(context, values, _TEXTS).items())
-    context.printer.table([pairs] if pairs else [])
+    if pairs:
+        context.printer.single(pairs)
 
 
 async def set_licence_server(context: Context, host: Ref) -> None:
