@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from xapi_py.base.rpc.server import CallContext, Method
+from xenops import errors
+from xenops.backends.contract import Console
 from xenops.rpc_group import Methods
 
 Call = CallContext
@@ -18,6 +20,7 @@ class HostMethods(Methods):
             "HOST.stat": self.host_stat,
             "HOST.metrics": self.host_metrics,
             "HOST.get_console_data": self.host_get_console_data,
+            "HOST.open_console": self.host_open_console,
             "HOST.send_debug_keys": self.host_send_debug_keys,
             "HOST.update_guest_agent_features": self.host_update_guest_agent_features,
             "UPDATES.get": self.updates_get,
@@ -38,6 +41,12 @@ class HostMethods(Methods):
 
     def host_get_console_data(self, call: Call) -> str:
         return self._backend.console_data()
+
+    async def host_open_console(self, call: Call, protocol: str = "rfb") -> Console:
+        """Open a console of the control domain."""
+        if protocol not in ("rfb", "vt100"):
+            raise errors.invalid_metadata("protocol: expected rfb or vt100")
+        return await self._backend.open_console(0, "rfb" if protocol == "rfb" else "vt100")
 
     def host_send_debug_keys(self, call: Call, keys: str) -> None:
         self._backend.send_debug_keys(keys)

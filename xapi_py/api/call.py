@@ -44,8 +44,9 @@ class Call:
 
     @property
     def db(self) -> Database:
-        """The database."""
-        return self.toolstack.db
+        """The database: the pool's, or the saved one that the session is on."""
+        saved = self.session.db
+        return self.toolstack.db if saved is None else saved
 
     @property
     def model(self) -> Model:

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from xapi_py.api import implicit
+from xapi_py.api import implicit, saved_database
 from xapi_py.api.call import Call, Caller
 from xapi_py.api.registry import HANDLERS, ResultEncoder
 from xapi_py.api.toolstack import Toolstack
@@ -201,6 +201,8 @@ class Dispatcher:
         session, message = call.session, entry.message
         if not message.needs_session:
             return
+        if session.db is not None and not saved_database.answers(message):
+            raise err.NOT_IMPLEMENTED(message.wire_name)
         if message.pool_internal and not session.is_pool:
             raise err.INTERNAL_ERROR(f"{message.wire_name} is for pool members only")
         if session.superuser:

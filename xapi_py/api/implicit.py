@@ -99,7 +99,7 @@ def _get(model: Model, message: MessageDef) -> Handler:
     cls, name = message.cls, _field(message).name
 
     def get(call: Call, ref: Ref) -> object:
-        return getattr(call.toolstack.db.row(cls, ref), name)
+        return getattr(call.db.row(cls, ref), name)
 
     return get
 

@@ -104,9 +104,18 @@ def assert_can_be_recovered(call: Call, self: Ref, session_to: Ref) -> None:
 @message("VM_appliance.recover")
 async def recover(call: Call, self: Ref, session_to: Ref, force: bool) -> None:
     """Recover every member; they stay members.  Errors: as ``VM.recover``."""
-    for vm in tuple(call.db.row("VM_appliance", self).VMs):
+    row, db = call.db.row("VM_appliance", self), call.toolstack.db
+    for vm in tuple(row.VMs):
         made = await recovered(call, vm, session_to, force)
-        with call.db.transaction() as tx:
+        with db.transaction() as tx:
+            appliance = db.tables["VM_appliance"].uuids.get(row.uuid) or tx.create(
+                "VM_appliance",
+                {
+                    "uuid": row.uuid,
+                    "name_label": row.name_label,
+                    "name_description": row.name_description,
+                },
+            )
             for ref in made:
-                if not call.db.row("VM", ref).is_a_snapshot:
-                    tx.set("VM", ref, "appliance", self)
+                if not db.row("VM", ref).is_a_snapshot:
+                    tx.set("VM", ref, "appliance", appliance)

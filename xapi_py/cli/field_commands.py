@@ -3,9 +3,12 @@
 Source: brief CLI-PROTOCOL 4.5; texts as a real server gives them.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
+from xapi_py.base.names import Ref
 from xapi_py.cli.context import Context
 from xapi_py.cli.fields import FieldReader
 from xapi_py.cli.parsing import parse_size, parse_value
@@ -25,12 +28,12 @@ async def run(context: Context) -> None:
     """Run the field command of the context."""
     record = context.command.record
     assert record is not None
-    await _VERBS[context.command.verb](context, record)
+    async with chosen_database(context) as there:
+        await _VERBS[context.command.verb](there, record)
 
 
 async def list_objects(context: Context, record: RecordSpec) -> None:
     """Print the objects that pass the filters."""
-    await _refuse_other_database(context)
     filters = filters_of(context)
     named = {key for key, _ in filters}
     filters = [(k, v) for k, v in record.filters.items() if k not in named] + filters
@@ -72,18 +75,30 @@ def chosen_fields(record: RecordSpec, asked: list[str]) -> list[FieldSpec]:
     return [f for f in record.fields.values() if not f.hidden and (everything or f.name in names)]
 
 
-async def _refuse_other_database(context: Context) -> None:
-    """Listing from a saved database: the API's own error until it can open one."""
+@asynccontextmanager
+async def chosen_database(context: Context) -> AsyncIterator[Context]:
+    """Give a context that reads what ``database:`` names: a file or disk of the server.
+
+    Without it that is the pool's own database.  Errors: INTERNAL_ERROR,
+    COULD_NOT_IMPORT_DATABASE.
+    """
     database = context.words.members("database")
     if "filename" in database:
-        await context.api.call("session.create_from_db_file", database["filename"])
+        session = await context.api.call("session.create_from_db_file", database["filename"])
     elif "vdi-uuid" in database:
         vdi = context.by_uuid("VDI", database["vdi-uuid"])
-        await context.api.call("VDI.open_database", vdi)
+        session = await context.api.call("VDI.open_database", vdi)
+    else:
+        yield context
+        return
+    there = context.api.of_session(Ref(session))
+    try:
+        yield replace(context, api=there, uuids={})
+    finally:
+        await there.call("session.logout")
 
 
 async def _object(context: Context, record: RecordSpec) -> Any:
-    await _refuse_other_database(context)
     ref = context.by_uuid(record.cls, context.words.need("uuid"))
     return context.record(record.cls, ref)
 

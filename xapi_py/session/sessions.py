@@ -31,7 +31,8 @@ class Session:
 
     ``superuser`` sessions pass every permission check; for the others
     ``permissions`` holds what their roles grant.  ``local`` sessions live on
-    this host only and are good for emergency calls.
+    this host only and are good for emergency calls.  ``db`` is a saved database
+    that the session reads instead of the pool's.
     """
 
     ref: Ref
@@ -48,6 +49,7 @@ class Session:
     written_active: float = 0.0
     blocked: dict[object, Callable[[ApiError], object]] = field(default_factory=dict)
     """What waits in calls of the session, with how to end it with an error."""
+    db: Database | None = None
 
 
 class Sessions:

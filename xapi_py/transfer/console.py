@@ -8,6 +8,7 @@ from typing import Any
 
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.names import NULL_REF
+from xapi_py.base.rpc.errors import RpcError
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.http.entry_points import check_permission, entry_point
@@ -48,10 +49,19 @@ async def _console_path(
     if vm.power_state != "Running" and vm.power_state != "Paused":
         raise err.VM_BAD_POWER_STATE(vm.ref, "running", vm.power_state.lower())
     protocol = console.protocol if console is not None else "rfb"
-    gateway = toolstack.hosts.get(vm.resident_on)
-    opened: Any = await gateway.xenops.read(
-        "CONSOLE.open", {"id": vm.uuid, "protocol": protocol}, dbg="console"
-    )
+    xenops = toolstack.hosts.get(vm.resident_on).xenops
+    try:
+        opened: Any = (
+            await xenops.read("HOST.open_console", {"protocol": protocol}, dbg="console")
+            if vm.is_control_domain
+            else await xenops.read(
+                "CONSOLE.open", {"id": vm.uuid, "protocol": protocol}, dbg="console"
+            )
+        )
+    except RpcError as error:
+        if error.name != "Does_not_exist":
+            raise
+        raise HttpError(404, "the guest has no such console now") from error
     path = opened.get("path")
     if not path:
         raise HttpError(404, "the guest has no such console now")

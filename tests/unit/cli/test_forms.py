@@ -6,7 +6,7 @@ import json
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.cli.local_cli import LocalCli
@@ -32,6 +32,7 @@ def printed(form: str, *records: list[tuple[str, str]]) -> str:
     return "\n".join(out)
 
 
+@settings(max_examples=40)
 @given(RECORDS)
 def test_texts_come_back_from_json_and_yaml(records):
     rows = [[(f"{name} ( RW)", value) for name, value in r.items()] for r in records]
@@ -123,6 +124,8 @@ def test_nothing_found_is_an_empty_document(cli):
 
 def test_every_record_can_be_written_in_every_form(cli):
     for record in cli.tables.records.values():
+        if record.prefix == "template":
+            continue  # as vm, but many
         classic = cli.out(f"{record.prefix}-list", "params=all")
         for form in FORMS:
             text = cli.out(f"{record.prefix}-list", "params=all", f"--output={form}")

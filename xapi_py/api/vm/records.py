@@ -6,6 +6,7 @@ from xapi_py.api.operations import check
 from xapi_py.api.registry import message
 from xapi_py.base.names import Ref
 from xapi_py.datamodel import errors as err
+from xapi_py.db.database import Database
 from xapi_py.db.row import Row
 from xapi_py.plan import devices, placement
 
@@ -47,14 +48,16 @@ def get_srs_required_for_recovery(call: Call, self: Ref, session_to: Ref) -> tup
 def assert_can_be_recovered(call: Call, self: Ref, session_to: Ref) -> None:
     """Tell by the error which SR is missing.  Errors: VM_REQUIRES_SR."""
     row = call.db.row("VM", self)
+    target = call.toolstack.db
     for sr in placement.required_srs(call.db, row):
         found = call.db.find("SR", sr)
-        if found is None or not _attached(call, found):
+        there = target.tables["SR"].uuids.get(found.uuid) if found is not None else None
+        if there is None or not _attached(target, target.row("SR", there)):
             raise err.VM_REQUIRES_SR(self, sr)
 
 
-def _attached(call: Call, sr: Row) -> bool:
-    return any(call.db.row("PBD", pbd).currently_attached for pbd in sr.PBDs)
+def _attached(db: Database, sr: Row) -> bool:
+    return any(db.row("PBD", pbd).currently_attached for pbd in sr.PBDs)
 
 
 @message("VM.import_convert")

@@ -1,8 +1,10 @@
 """Taking VMs over from another pool's records, or back from this pool's own.
 
-The records of other pools are not readable yet (``VDI.open_database``), so
-both sessions are of this pool: the VM is made anew from its record.
+A session on a saved database (``session.create_from_db_file``) has the records
+of another pool; with two sessions of this pool a VM is made anew from its own.
 """
+
+from dataclasses import replace
 
 from ocaml_compat.xva import Exported
 from xapi_py.api.call import Call
@@ -28,11 +30,13 @@ async def recover(call: Call, self: Ref, session_to: Ref, force: bool) -> None:
 async def recovered(call: Call, vm: Ref, session_to: Ref, force: bool) -> tuple[Ref, ...]:
     """Do what ``VM.recover`` does and give the new VMs."""
     records.assert_can_be_recovered(call, vm, session_to)
-    call.toolstack.sessions.get(session_to)
+    target = replace(call, session=call.toolstack.sessions.get(session_to))
     async with operation(call, ("VM", vm, "metadata_export")):
         row = call.db.row("VM", vm)
         choice = ExportChoice(power_state=True, snapshots=True)
         objects: list[Exported] = list(plan_export(call.db, call.model, [row], choice).objects)
     wanted = ImportChoice(full=False, restore=True, force=force)
-    plan = plan_import(call.db, call.model, objects, wanted)
-    return imported_records.write(call, wanted, plan, {})
+    plan = plan_import(target.db, call.model, objects, wanted)
+    made = imported_records.write(target, wanted, plan, {})
+    await target.db.durable()
+    return made

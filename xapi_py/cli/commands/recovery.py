@@ -1,7 +1,7 @@
 """Appliances, and recovery of VMs from a database on storage."""
 
-from xapi_py.base.names import Ref
 from xapi_py.cli.context import Context
+from xapi_py.cli.field_commands import chosen_database
 from xapi_py.cli.problems import MissingParameter
 from xapi_py.cli.registry import command
 
@@ -22,18 +22,15 @@ async def shutdown_appliance(context: Context) -> None:
 )
 async def recover(context: Context) -> None:
     """Recover something from a saved database, or check that this is possible."""
-    words, call = context.words, context.api.call
-    disk = words.members("database").get("vdi-uuid", "")
-    if not disk:
+    words = context.words
+    database = words.members("database")
+    if not {"vdi-uuid", "filename"} & set(database):
         raise MissingParameter("database:vdi-uuid")
-    session = Ref(await call("VDI.open_database", context.by_uuid("VDI", disk)))
     cls = "VM_appliance" if context.command.name.startswith("appliance") else "VM"
-    there = context.api.of_session(session)
-    ref = there.read(f"{cls}.get_by_uuid", words.need("uuid"))
-    try:
+    async with chosen_database(context) as there:
+        ref = there.by_uuid(cls, words.need("uuid"))
         if context.command.name.endswith("-recover"):
-            await there.call(f"{cls}.recover", ref, context.api.session, words.flag("force"))
+            force = words.flag("force")
+            await there.api.call(f"{cls}.recover", ref, context.api.session, force)
         else:
-            await there.call(f"{cls}.assert_can_be_recovered", ref, context.api.session)
-    finally:
-        await there.call("session.logout")
+            await there.api.call(f"{cls}.assert_can_be_recovered", ref, context.api.session)

@@ -34,6 +34,7 @@ from xenops.metadata import VmConfig, VmMetadata
 from xenops.network import Network, NoNetwork
 
 MIB = 1024 * 1024
+CONTROL_DOMAIN = 0
 IMAGE_SIGNATURE = b"XenSavedDomSim-\n"
 XEN_VERSION = {
     "version": "4.7.1",
@@ -126,6 +127,9 @@ class SimulatorBackend(SimulatedDevices):
         return consoles
 
     async def open_console(self, domid: int, protocol: Literal["rfb", "vt100"]) -> Console:
+        if domid == CONTROL_DOMAIN and not self._settings.bare:
+            name = self._settings.host.name
+            return Console(protocol, path=self._open_consoles.open(domid, protocol, name))
         domain = self._machine.get(domid)
         for console in self._consoles(domain):
             if console.protocol == protocol:
