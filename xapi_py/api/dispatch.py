@@ -41,6 +41,13 @@ _EXTENSION = "host.call_extension"
 _SECRET_ENDINGS = ("password", "pwd", "secret", "private_key", "token")
 """How the names of parameters end that nobody but the server is to read."""
 _SIMPLE = (str, int, float)
+OF_COMMANDS = frozenset(
+    {
+        *("Diagnostics.gc_compact", "Diagnostics.gc_stats", "Diagnostics.db_stats"),
+        *("Diagnostics.network_stats", "host.get_editions"),
+    }
+)
+"""Messages that commands of every profile use, also where clients do not have them."""
 _NOBODY = Session(ref=implicit.NULL, user_name="")
 
 Chunks = list[bytes]
@@ -104,19 +111,11 @@ class Dispatcher:
         """Find what answers a method; ``Class_message`` is found as well."""
         entry = self._entries.get(method)
         if entry is None:
-            message = self._model.messages.get(method) or self._aliased(method)
+            message = self._model.messages.get(method) or _aliased(self._model, method)
             if message is None:
                 return None
             entry = self._entries[method] = self._build(message)
         return entry
-
-    def _aliased(self, method: str) -> MessageDef | None:
-        for name, class_def in self._model.classes.items():
-            if method.startswith(f"{name}_") and class_def:
-                found = self._model.messages.get(f"{name}.{method[len(name) + 1 :]}")
-                if found is not None:
-                    return found
-        return None
 
     def _build(self, message: MessageDef) -> Entry:
         registered = HANDLERS.get(message.wire_name)
@@ -144,6 +143,8 @@ class Dispatcher:
             if method.startswith(prefix):
                 method, is_async = method[len(prefix) :], True
         entry = self.entry(method)
+        if entry is None and not dialect.encodes and method in OF_COMMANDS:
+            entry = self._build(load_model("newest").messages[method])
         if entry is None:
             return self._unknown(dialect, raw, method)
         if is_async and not entry.message.is_async:
@@ -201,8 +202,7 @@ class Dispatcher:
         session, message = call.session, entry.message
         if not message.needs_session:
             return
-        if session.db is not None and not saved_database.answers(message):
-            raise err.NOT_IMPLEMENTED(message.wire_name)
+        saved_database.check(session, message)
         if message.pool_internal and not session.is_pool:
             raise err.INTERNAL_ERROR(f"{message.wire_name} is for pool members only")
         if session.superuser:
@@ -433,3 +433,12 @@ def internal_error(method: str, failure: Failure) -> ApiError:
     log.error("%s failed [%s]\n%s", method, log_id, failure.getTraceback())
     problem = failure.value
     return err.INTERNAL_ERROR(f"{type(problem).__name__}: {problem} [log {log_id}]")
+
+
+def _aliased(model: Model, method: str) -> MessageDef | None:
+    for name in model.classes:
+        if method.startswith(f"{name}_"):
+            found = model.messages.get(f"{name}.{method[len(name) + 1 :]}")
+            if found is not None:
+                return found
+    return None

@@ -11,6 +11,7 @@ from xapi_py.datamodel.profiles import load_model
 from xapi_py.db.database import Database
 from xapi_py.db.engines.memory import MemoryEngine
 from xapi_py.db.xml_database import import_database
+from xapi_py.session.sessions import Session
 
 READS = frozenset(
     {
@@ -35,9 +36,11 @@ OTHERS = frozenset(
 )
 
 
-def answers(message: MessageDef) -> bool:
-    """Whether a session on a saved database answers a message."""
-    return message.implicit in READS or message.wire_name in OTHERS
+def check(session: Session, message: MessageDef) -> None:
+    """Refuse what a session on a saved database cannot do.  Errors: NOT_IMPLEMENTED."""
+    known = session.db is None or message.implicit in READS or message.wire_name in OTHERS
+    if not known:
+        raise err.NOT_IMPLEMENTED(message.wire_name)
 
 
 def load(path: Path) -> Database:

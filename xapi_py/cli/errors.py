@@ -48,7 +48,9 @@ def _said(problem: CliError, tables: Tables, words: Words | None) -> tuple[str, 
         case WrongSyntax():
             return "SYNTAX_ERROR", [f"Syntax error: {problem}", USAGE]
         case MissingParameter():
-            given = [key for key, _ in words.pairs if key != str(problem)] if words else []
+            spec = tables.commands.get(words.command) if words else None
+            known = {*spec.required, *spec.optional} if spec else set()
+            given = [key for key, _ in words.pairs if key not in known] if words else []
             typo = closest(str(problem), given, 0.7)
             hint = f"Did you mean '{problem}' where you wrote '{typo}'?" if typo else ""
             return "MISSING_PARAMETER", [f"Required parameter not found: {problem}", USAGE, hint]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from xapi_py.api.dispatch import OF_COMMANDS
 from xapi_py.base.names import NULL_REF
 from xapi_py.cli.context import Context
 from xapi_py.cli.multiple import for_each
@@ -10,6 +11,7 @@ from xapi_py.cli.rendering import value_text
 from xapi_py.cli.selecting import SELECTORS, select
 from xapi_py.cli.values import Value, typed
 from xapi_py.datamodel.model import Int, MapOf, MessageDef, RecordOf, RefOf, SetOf, Type, Void
+from xapi_py.datamodel.profiles import load_model
 
 SIZES = ("memory", "target", "min", "max", "static-min", "static-max", "dynamic-min", "dynamic-max")
 _ANY_STATE = ("vm-memory", "vm-data-source", "vm-compute", "vm-copy-bios-strings")
@@ -41,6 +43,8 @@ async def _call(context: Context, method: str, row: Any) -> None:
     assert context.command.do is not None
     _, takes_record, arguments = context.command.do
     message = context.model.messages.get(method)
+    if message is None and method in OF_COMMANDS:
+        message = load_model("newest").messages[method]
     if message is None:
         await context.api.call(method)  # the API's own word for what it does not know
         return

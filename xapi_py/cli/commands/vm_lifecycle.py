@@ -2,14 +2,12 @@
 
 from typing import Any
 
-from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.cli.context import Context
 from xapi_py.cli.multiple import for_each
 from xapi_py.cli.problems import CommandFailed
 from xapi_py.cli.progress import run_call
 from xapi_py.cli.registry import command
 from xapi_py.cli.selecting import select
-from xapi_py.datamodel import errors as err
 
 
 @command("vm-start")
@@ -84,53 +82,6 @@ def require_force(context: Context) -> None:
     """Refuse something dangerous without --force.  Errors: CommandFailed."""
     if not context.words.flag("force"):
         raise CommandFailed("This can lose data; if you are sure, say so with --force")
-
-
-@command("vm-migrate")
-async def migrate(context: Context) -> None:
-    """Move VMs inside the pool; to another pool is not possible yet."""
-    words = context.words
-    if words.has("remote-master"):
-        raise err.NOT_IMPLEMENTED("VM.migrate_send to another pool")
-    name = words.get("host") or words.get("host-uuid")
-    if not name:
-        raise CommandFailed("Give the host to move to: host= or host-uuid=")
-    target = context.find_host(name)
-    options = {
-        key: "true" if words.flag(key) else "false"
-        for key in ("force", "live", "copy", "compress")
-        if words.has(key)
-    }
-
-    async def one(row: Any) -> None:
-        disks, interfaces = words.members("vdi"), words.members("vif")
-        if disks or interfaces:
-            await _move_with_disks(context, row, target, options)
-        else:
-            await run_call(context, "VM.pool_migrate", row.ref, target, options)
-
-    await for_each(context, await select(context, "vm"), one)
-
-
-async def _move_with_disks(
-    context: Context, row: Any, target: Ref, options: dict[str, str]
-) -> None:
-    words = context.words
-    network = context.optional("network", "remote-network")
-    if network == NULL_REF:
-        network = next(
-            p.network for p in context.records("PIF") if p.host == target and p.management
-        )
-    ticket = await context.api.call("host.migrate_receive", target, network, {})
-    disks = {
-        context.by_uuid("VDI", vdi): context.by_uuid("SR", sr)
-        for vdi, sr in words.members("vdi").items()
-    }
-    interfaces = {
-        context.by_uuid("VIF", vif): context.by_uuid("network", uuid)
-        for vif, uuid in words.members("vif").items()
-    }
-    await run_call(context, "VM.migrate_send", row.ref, ticket, True, disks, interfaces, options)
 
 
 @command("vm-retrieve-wlb-recommendations")
