@@ -100,6 +100,11 @@ class InsideCaller:
         """The data model as this server's clients see it."""
         return self._toolstack.model
 
+    @property
+    def is_superuser(self) -> bool:
+        """Whether the session passes every permission check."""
+        return self._toolstack.sessions.get(self.session).superuser
+
     def token(self) -> str:
         """Give the event token of this moment: event.from tells what changes after it.
 

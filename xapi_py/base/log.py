@@ -1,9 +1,35 @@
-"""Logging: one line an event, to standard error or a file."""
+"""Logging: one line an event, to standard error or a file; the latest also in memory."""
 
 import logging
 import time
+from collections import deque
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+KEPT_LINES = 5000
+
+
+class RecentLines(logging.Handler):
+    """Keeps the latest lines of this process, for those who look for a fault."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: deque[logging.LogRecord] = deque(maxlen=KEPT_LINES)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
+    def lines(self) -> list[str]:
+        """Give the lines, oldest first; one that cannot be written is left out."""
+        found = []
+        for record in tuple(self._records):
+            try:
+                found.append(self.format(record))
+            except (TypeError, ValueError):
+                continue
+        return found
+
+
+RECENT = RecentLines()
 
 
 def configure(level: str = "INFO", path: str | None = None) -> None:
@@ -15,8 +41,10 @@ def configure(level: str = "INFO", path: str | None = None) -> None:
     formatter = logging.Formatter(FORMAT, "%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
+    RECENT.setFormatter(formatter)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
+    root.addHandler(RECENT)
     root.setLevel(level)

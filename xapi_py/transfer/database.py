@@ -43,19 +43,20 @@ async def put_pool_xml_db_sync(
     Errors: RESTORE_INCOMPATIBLE_VERSION for a newer schema,
     RESTORE_TARGET_MGMT_IF_NOT_IN_BACKUP when this host is not in it.
     """
-    content = await _upload(request)
+    content = await read_upload(request)
     try:
         state: StateDb = await deferToThread(state_db.parse, content)
     except StateDbError as error:
         raise HttpError(400, str(error)) from error
-    _check(toolstack, state)
+    check_restorable(toolstack, state)
     if request.query.get("dry_run", "false").lower() != "true":
         restore.store_upload(toolstack.settings.state, content)
         toolstack.clock.callLater(RESTART_S, toolstack.restart)
     return Response(200)
 
 
-async def _upload(request: Request) -> bytes:
+async def read_upload(request: Request) -> bytes:
+    """Take a whole upload into memory.  Errors: HttpError 413."""
     request.invite()
     parts: list[bytes] = []
     size = 0
@@ -67,7 +68,8 @@ async def _upload(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _check(toolstack: Toolstack, state: StateDb) -> None:
+def check_restorable(toolstack: Toolstack, state: StateDb) -> None:
+    """Refuse a database that is newer than this server, or not of this host."""
     if state.schema > toolstack.model.schema_version:
         raise err.RESTORE_INCOMPATIBLE_VERSION()
     me = toolstack.db.row("host", toolstack.localhost).uuid

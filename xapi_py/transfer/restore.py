@@ -27,13 +27,18 @@ KEPT = "state.sqlite.before-restore"
 
 def store_upload(state: Path, content: bytes) -> None:
     """Keep an accepted upload for the next start."""
-    partial = state / f"{UPLOAD}.new"
+    replace_file(state / UPLOAD, content)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file for this user alone: all of it or nothing."""
+    partial = path.with_name(f"{path.name}.new")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(state / UPLOAD)
+    partial.replace(path)
 
 
 async def apply_upload(state: Path, reactor: Clock) -> None:

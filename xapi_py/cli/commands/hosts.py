@@ -11,7 +11,6 @@ from xapi_py.cli.registry import command
 from xapi_py.cli.rendering import members_text
 from xapi_py.cli.selecting import select
 from xapi_py.cli.transfers import confirm, download, upload
-from xapi_py.datamodel import errors as err
 from xapi_py.datamodel.model import MapOf, String
 
 _TEXTS = MapOf(String(), String())
@@ -212,9 +211,3 @@ async def select_variant(context: Context) -> None:
             await context.api.call("Host_driver.select", ref, variant)
             return
     raise CommandFailed(f"The driver has no variant {wanted}")
-
-
-@command("log-get", "log-get-keys", "log-set-output", "log-reopen")
-async def log_facility(context: Context) -> None:
-    """The log facility of old servers, which this one does not have."""
-    raise err.NOT_IMPLEMENTED(f"xe.{context.command.name}")
