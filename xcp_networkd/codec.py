@@ -194,6 +194,11 @@ def _addressing(name: str, conf: Any, version: int) -> tuple[str, tuple[Address,
     return word, addresses
 
 
+def addresses(name: str, data: Any) -> tuple[Address, ...]:
+    """Read IPv4 addresses with prefix lengths; Bad_network_config names the mistake."""
+    return tuple(_address(name, pair, 4) for pair in data)
+
+
 def _address(name: str, data: Any, version: int) -> Address:
     text, prefix = data
     most = 32 if version == 4 else 128

@@ -5,7 +5,7 @@ Names and members are those of the classic interface (briefs, network section 14
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from xapi_py.base.rpc.server import CallContext, Method
 from xapi_py.base.rpc.updates import UpdateFeed
@@ -20,6 +20,7 @@ from xcp_networkd.contract import (
     PortConfig,
 )
 from xcp_networkd.desired import DesiredNetwork
+from xcp_networkd.dhcp_server.packets import Leases
 from xcp_networkd.nic_positions import NicPositions
 from xcp_networkd.reset import NetworkReset
 
@@ -325,6 +326,35 @@ class VifMethods:
         return None
 
 
+class LeaseServer(Protocol):
+    """Where leases are served; see ``dhcp_server.service``."""
+
+    def set_leases(self, bridge: str, leases: Leases) -> None: ...
+
+    def leases_of(self, bridge: str) -> Mapping[str, str]: ...
+
+
+@dataclass(slots=True)
+class DhcpMethods:
+    """``Dhcp.*``: the server for the network between a host and its own guests."""
+
+    server: LeaseServer
+
+    async def set_leases(
+        self, bridge: str, address: str, prefix_length: int, leases: Mapping[str, str]
+    ) -> object:
+        """Give exactly these MACs these addresses on a bridge; none ends the service."""
+        by_mac = {codec.mac(bridge, mac): ip for mac, ip in leases.items()}
+        ((own, length),) = codec.addresses(bridge, [(address, prefix_length)])
+        codec.addresses(bridge, [(ip, prefix_length) for ip in by_mac.values()])
+        self.server.set_leases(bridge, Leases(own, length, by_mac))
+        return None
+
+    async def get_leases(self, bridge: str) -> object:
+        """Give what ``set_leases`` was told; nothing for a bridge without service."""
+        return dict(self.server.leases_of(bridge))
+
+
 @dataclass(slots=True)
 class NetworkMethods:
     """``Network.*`` and the calls on the whole state."""
@@ -440,6 +470,7 @@ _CALLS = {
         "create destroy set_persistent add_port remove_port make_config"
     ),
     "Vif": "attach detach",
+    "Dhcp": "set_leases get_leases",
     "Network": (
         "apply change get stats set_gateway_interface set_dns_interface "
         "clear_state sync_state reset_state pending_reset reset_done"
@@ -448,13 +479,18 @@ _CALLS = {
 
 
 def calls(
-    backend: Backend, desired: DesiredNetwork, positions: NicPositions, reset: NetworkReset
+    backend: Backend,
+    desired: DesiredNetwork,
+    positions: NicPositions,
+    reset: NetworkReset,
+    leases: LeaseServer,
 ) -> dict[str, Call]:
     """Give the calls by name."""
     owners = {
         "Interface": InterfaceMethods(backend, desired, positions),
         "Bridge": BridgeMethods(backend, desired),
         "Vif": VifMethods(backend, desired),
+        "Dhcp": DhcpMethods(leases),
         "Network": NetworkMethods(backend, desired, reset),
     }
     return {

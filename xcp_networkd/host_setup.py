@@ -18,6 +18,7 @@ from xcp_networkd.backends.openvswitch.backend import OpenVSwitchNetwork
 from xcp_networkd.config import SystemConfig
 from xcp_networkd.contract import Link, NetworkState
 from xcp_networkd.desired import DesiredNetwork
+from xcp_networkd.dhcp_server.service import DhcpServer
 from xcp_networkd.linux.host import LinuxHost, Run, boot_id
 from xcp_networkd.monitor import Monitor
 from xcp_networkd.netlink.kernel import Kernel
@@ -57,6 +58,7 @@ async def build(system: SystemConfig, state: Path, reactor: Any) -> service.Serv
         *(backend, state / "networkd.json", feed, reactor, system.management_timeout_s),
         boot=boot_id(),
     )
+    leases = DhcpServer(state / "dhcp-leases.json", reactor)
     monitor = Monitor(backend, desired, feed, reactor)
     try:
         positions = NicPositions(state)
@@ -66,6 +68,7 @@ async def build(system: SystemConfig, state: Path, reactor: Any) -> service.Serv
             nics = [link for link in (await backend.links()).values() if link.kind == "nic"]
         reset = NetworkReset(Path(system.network_reset), state / "network-reset.followed")
         await begin(desired, reset, Path(system.management_conf), nics)
+        leases.start()
         await monitor.start()
     except BaseException:
         threads.stop()
@@ -77,10 +80,11 @@ async def build(system: SystemConfig, state: Path, reactor: Any) -> service.Serv
 
     def stop() -> None:
         monitor.stop()
+        leases.stop()
         threads.stop()
         backend.close()
 
-    table = daemon.calls(backend, desired, positions, reset)
+    table = daemon.calls(backend, desired, positions, reset, leases)
     return service.Service(daemon.method_table(table, feed, epoch, no_delay), stop)
 
 

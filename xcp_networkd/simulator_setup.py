@@ -80,7 +80,7 @@ async def build(host: HostNetwork, state: Path, reactor: Clock) -> Mapping[str, 
 
     return {
         **daemon.method_table(
-            daemon.calls(backend, desired, NicPositions(state), reset), feed, epoch, delay
+            daemon.calls(backend, desired, NicPositions(state), reset, backend), feed, epoch, delay
         ),
         "DEBUG.set_carrier": set_carrier,
         "DEBUG.fail_step": fail_step,

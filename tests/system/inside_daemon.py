@@ -25,6 +25,7 @@ from xcp_networkd.backends.openvswitch.backend import OpenVSwitchNetwork
 from xcp_networkd.config import SystemConfig
 from xcp_networkd.contract import Link
 from xcp_networkd.desired import DesiredNetwork
+from xcp_networkd.dhcp_server.packets import Leases
 from xcp_networkd.linux.host import at_once, boot_id
 from xcp_networkd.nic_positions import NicPositions
 from xcp_networkd.reset import NetworkReset
@@ -36,6 +37,16 @@ def needs_process() -> None:
     """Skip the calling test where the daemon does not run by itself."""
     if INSIDE:
         pytest.skip("needs the daemon as a process")
+
+
+class Unserved:
+    """Leases nobody serves."""
+
+    def set_leases(self, bridge: str, leases: Leases) -> None:
+        raise NotImplementedError
+
+    def leases_of(self, bridge: str) -> dict[str, str]:
+        return {}
 
 
 class InsideDaemon:
@@ -66,7 +77,9 @@ class InsideDaemon:
             conf = Path(self._config.management_conf)
             beginning = host_setup.begin(desired, reset, conf, nics)
             self._wait(Deferred.fromCoroutine(beginning))
-            table = daemon.calls(self._backend, desired, NicPositions(self._state), reset)
+            table = daemon.calls(
+                self._backend, desired, NicPositions(self._state), reset, Unserved()
+            )
 
         async def no_delay(method: str) -> None:
             return None

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.inside_daemon import needs_process
+from tests.system.namespaces import Namespace
 from tests.system.network_lab import NetworkLab, lab, nic_bridge, until
 
 pytestmark = pytest.mark.system
@@ -72,3 +74,50 @@ def test_management_gets_address_route_and_names(host: NetworkLab) -> None:
     host.call("Network.change", gateway_interface="xenbr1", interface_config={"xenbr1": lease()})
     until(lambda: host.links()["xenbr1"]["ipv4_gateway"] == "192.0.2.1", 15, "the route moved")
     assert host.links()["xenbr0"]["ipv4_gateway"] == ""
+
+
+@pytest.fixture(params=["bridge", "openvswitch"])
+def internal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NetworkLab]:
+    """A host with its internal network."""
+    if shutil.which("dhclient", path="/usr/sbin:/sbin:/usr/bin") is None:
+        pytest.skip("dhclient is not installed (Debian package isc-dhcp-client)")
+    with lab(request.param, tmp_path) as made:
+        address = {"ipv4_conf": ["Static4", [["169.254.0.1", 16]]]}
+        made.call(
+            "Network.change", bridge_config={"xenapi": {}}, interface_config={"xenapi": address}
+        )
+        yield made
+
+
+def leased(guest: Namespace, folder: Path) -> str:
+    """Ask for a lease as a guest does, and give the address."""
+    said = folder / "said"
+    script = folder / "script"
+    script.write_text(f'#!/bin/sh\necho "$reason $new_ip_address" >>{said}\n')
+    script.chmod(0o755)
+    client = guest.start(
+        *("dhclient", "-4", "-1", "-d", "-q", "-sf", str(script), "-lf", str(folder / "guest")),
+        *("-pf", str(folder / "guest-pid"), "-cf", "/dev/null", "eth0"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: said.exists() and "BOUND" in said.read_text(), 20, "a lease")
+    finally:
+        client.kill()
+        client.wait()
+    return said.read_text().split()[-1]
+
+
+def test_guest_gets_its_address_on_the_internal_network(
+    internal: NetworkLab, tmp_path: Path
+) -> None:
+    needs_process()
+    mac = "02:00:00:00:02:01"
+    guest = internal.guest("xenapi", 1, mac, "198.51.100.9", mode="locked")
+    leases = {"bridge": "xenapi", "address": "169.254.0.1", "prefix_length": 16}
+    internal.call("Dhcp.set_leases", **leases, leases={mac: "169.254.0.2"})
+    internal.restart()
+    assert leased(guest, tmp_path) == "169.254.0.2"
+    internal.call("Dhcp.set_leases", **leases, leases={})
+    assert internal.call("Dhcp.get_leases", bridge="xenapi") == {}

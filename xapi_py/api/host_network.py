@@ -28,6 +28,12 @@ Edit = Callable[[Transaction], object]
 """A change of records."""
 
 _locks: "WeakKeyDictionary[Daemon, DeferredLock]" = WeakKeyDictionary()
+_private: "WeakKeyDictionary[Daemon, set[str]]" = WeakKeyDictionary()
+
+
+def private_bridges(daemon: Daemon) -> set[str]:
+    """Give the bridges of networks without PIF that a host is known to have."""
+    return _private.setdefault(daemon, set())
 
 
 @asynccontextmanager
@@ -61,6 +67,8 @@ async def reach(call: Call, host: Ref, up: Collection[Ref], pif: Ref = NULL_REF)
     try:
         current: Any = result_of(await daemon.read("Network.get", {}, dbg=call.dbg))
         kept = _without_pif(call, row, current["bridge_config"])
+        private_bridges(daemon).clear()
+        private_bridges(daemon).update(kept)
         config = network_config.document(db, row, up, kept)
         await daemon.call("Network.apply", {"config": config}, dbg=call.dbg, deadline_s=DEADLINE_S)
         links = by_name(result_of(await daemon.read("Interface.scan", {}, dbg=call.dbg)))
@@ -191,8 +199,26 @@ async def make_bridge(call: Call, host: Ref, network: Row) -> None:
                     address = network_config.internal_interface(network)
                     made["interface_config"] = {network.bridge: address}
                 await daemon.call("Network.change", made, dbg=call.dbg)
+            private_bridges(daemon).add(network.bridge)
         except TROUBLE as problem:
             raise bridge_error(problem, network.bridge) from problem
+
+
+async def serve_leases(call: Call, host: Ref, network: Row, leases: Mapping[str, str]) -> None:
+    """Have guests on the internal network given addresses: by MAC, none ends it.
+
+    Errors: BRIDGE_NOT_AVAILABLE.
+    """
+    config = network_config.internal_interface(network).get("ipv4_conf")
+    if config is None:
+        return
+    address, length = config[1][0]
+    where = {"bridge": network.bridge, "address": address, "prefix_length": length}
+    daemon = call.host(host).networkd
+    try:
+        await daemon.call("Dhcp.set_leases", {**where, "leases": dict(leases)}, dbg=call.dbg)
+    except TROUBLE as problem:
+        raise bridge_error(problem, network.bridge) from problem
 
 
 async def remove_bridge(call: Call, host: Ref, network: Row) -> None:
@@ -201,5 +227,6 @@ async def remove_bridge(call: Call, host: Ref, network: Row) -> None:
     async with changing(call, host):
         try:
             await daemon.call("Bridge.destroy", {"name": network.bridge}, dbg=call.dbg)
+            private_bridges(daemon).discard(network.bridge)
         except TROUBLE as problem:
             raise bridge_error(problem, network.bridge) from problem

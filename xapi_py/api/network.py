@@ -5,13 +5,13 @@ from typing import Any
 from xapi_py.api import host_network
 from xapi_py.api.call import Call
 from xapi_py.api.implicit import constructor_fields
+from xapi_py.api.internal_networks import give_addresses, local_pif, stays, take_down, users
 from xapi_py.api.pif.plug import plug_pif
 from xapi_py.api.registry import message
-from xapi_py.base.names import NULL_REF, Ref
+from xapi_py.base.names import Ref
 from xapi_py.datamodel import errors as err
 from xapi_py.db.database import Database
-from xapi_py.db.row import Row
-from xapi_py.plan.network_config import is_slave
+from xapi_py.plan.network_config import is_internal_management, is_slave
 
 MAX_NAME = 15
 RESERVED = ("xen", "xapi", "vif", "tap", "eth")
@@ -125,7 +125,7 @@ async def attach(call: Call, network: Ref, host: Ref) -> None:
     """
     row = call.db.row("network", network)
     call.db.row("host", host)
-    pif = local_pif(call, row, host)
+    pif = local_pif(call.db, row, host)
     if pif is None:
         await host_network.make_bridge(call, host, row)
     elif is_slave(call.db, pif):
@@ -134,48 +134,32 @@ async def attach(call: Call, network: Ref, host: Ref) -> None:
         await plug_pif(call, pif.ref)
 
 
-def local_pif(call: Call, network: Row, host: Ref) -> Row | None:
-    """Find the PIF of a host on a network."""
-    for ref in network.PIFs:
-        pif = call.db.row("PIF", ref)
-        if pif.host == host:
-            return pif
-    return None
-
-
 @message("network.attach_for_vm")
 async def attach_for_vm(call: Call, host: Ref, vm: Ref) -> None:
     """Bring the networks of a VM's VIFs up on a host.  Errors: as ``attach``."""
     networks = {call.db.row("VIF", ref).network for ref in call.db.row("VM", vm).VIFs}
     for network in networks:
-        if call.db.find("network", network) is not None:
-            await attach(call, Ref(network), host)
+        row = call.db.find("network", network)
+        if row is None:
+            continue
+        await attach(call, Ref(network), host)
+        if is_internal_management(row):
+            await give_addresses(call, host, row, vm)
 
 
 @message("network.detach_for_vm")
 async def detach_for_vm(call: Call, host: Ref, vm: Ref) -> None:
-    """Take private networks down on a host when the VM was the last to use them."""
+    """Take private networks down on a host when nobody uses them any more."""
     row = call.db.find("VM", vm)
     if row is None:
         return
     networks = {call.db.row("VIF", ref).network for ref in row.VIFs}
     for ref in networks:
         network = call.db.find("network", ref)
-        if network is not None and _is_idle(call, network, host):
-            await host_network.remove_bridge(call, host, network)
-
-
-def _is_idle(call: Call, network: Row, host: Ref) -> bool:
-    if local_pif(call, network, host) is not None or not network.managed:
-        return False
-    if network.other_config.get("persist") == "true":
-        return False
-    for ref in network.VIFs:
-        vif = call.db.row("VIF", ref)
-        vm = call.db.find("VM", vif.VM)
-        if is_in_use(call, ref) and vm is not None and vm.resident_on in (host, NULL_REF):
-            return False
-    return True
+        if network is None or stays(network) or local_pif(call.db, network, host) is not None:
+            continue
+        if not users(call.db, network, host):
+            await take_down(call, host, network)
 
 
 @message("network.set_default_locking_mode")

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from xapi_py.api import derived, recovery
 from xapi_py.api.host import server_certificate
+from xapi_py.api.internal_networks import InternalNetworks
 from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.waiting import at_most
 from xapi_py.metrics.sampling import Sampler
@@ -51,6 +52,7 @@ def after_clients(toolstack: Toolstack) -> None:
     NbdService(toolstack, toolstack.clock)
     _every(toolstack, housekeeping.PERIOD_S, Housekeeping(toolstack).tidy)
     _every(toolstack, housekeeping.REVALIDATION_S, toolstack.login.revalidate)
+    InternalNetworks(toolstack, toolstack.localhost).start()
     _enable_host(toolstack)
     MetadataPush(toolstack.db, toolstack.hosts)
     run("recovery", recovery.recover(toolstack))

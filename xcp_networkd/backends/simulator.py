@@ -34,6 +34,7 @@ from xcp_networkd.contract import (
     VifLock,
     VifPort,
 )
+from xcp_networkd.dhcp_server.packets import Leases
 
 NO_TRAFFIC = Counters(0, 0, 0, 0)
 _BYTES_PER_PACKET = 700
@@ -53,6 +54,7 @@ class SimulatedNetwork:
         self._boot_s = float(kept.get("boot_s", reactor.seconds()))
         self._fail_steps = dict(host.network.fail_steps)
         self.locks: dict[str, VifLock] = {}
+        self._leases: dict[str, Leases] = {}
 
     @property
     def nics(self) -> dict[str, NicConfig]:
@@ -90,6 +92,16 @@ class SimulatedNetwork:
         if not any(name in b.ports for b in self._state.bridges.values()):
             raise errors.no_interface(name)
         self.locks[name] = lock
+
+    def set_leases(self, bridge: str, leases: Leases) -> None:
+        """Take what a DHCP server would serve."""
+        if bridge not in self._state.bridges:
+            raise errors.no_interface(bridge)
+        self._leases[bridge] = leases
+
+    def leases_of(self, bridge: str) -> Mapping[str, str]:
+        """Give what ``set_leases`` was told."""
+        return self._leases[bridge].by_mac if bridge in self._leases else {}
 
     async def attach_vif(self, bridge: str, vif: VifPort) -> None:
         self._bridge(bridge)

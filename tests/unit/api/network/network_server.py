@@ -126,5 +126,12 @@ class NetworkServer(Server):
         Deferred.fromCoroutine(self.networkd.call("Interface.scan")).addBoth(found.append)
         return {link["name"]: link for link in found[0]["result"]}
 
+    def leases(self, bridge: str) -> dict[str, str]:
+        """What the host's DHCP server gives on a bridge, by MAC."""
+        found: list[Any] = []
+        asking = self.networkd.call("Dhcp.get_leases", {"bridge": bridge})
+        Deferred.fromCoroutine(asking).addBoth(found.append)
+        return dict(found[0]["result"])
+
     def debug(self, method: str, **params: Any) -> None:
         Deferred.fromCoroutine(self.networkd.call(method, params))
