@@ -87,25 +87,26 @@ class MemoryStream:
         def failed(kind: Any, problem: BaseException, trace: Any) -> None:
             self._problem = problem
 
-        def define(name: str, error: int) -> Any:
-            return self._ffi.def_extern(name=name, error=error, onerror=failed)
-
-        @define("stream_suspend", 0)
         def suspend() -> int:
             return int(self._steps is not None and self._steps.suspend())
 
-        @define("stream_policy", abort)
         def policy(iteration: int, written: int, dirty: int) -> int:
             steps = self._steps
             chosen = "abort" if steps is None else steps.policy(iteration, written, dirty)
             return int(policies.get(chosen, abort))
 
-        @define("stream_log_dirty", -1)
         def log_dirty(enable: int) -> int:
             steps = self._steps
             return 0 if steps is not None and steps.log_dirty(bool(enable)) else -1
 
-        @define("stream_progress", 0)
         def progress(percent: int) -> None:
             if self._steps is not None:
                 self._steps.progress(percent)
+
+        for function, name, error in (
+            (suspend, "stream_suspend", 0),
+            (policy, "stream_policy", abort),
+            (log_dirty, "stream_log_dirty", -1),
+            (progress, "stream_progress", None),
+        ):
+            self._ffi.def_extern(name=name, error=error, onerror=failed)(function)

@@ -1,0 +1,3 @@
+"""Guest memory to and from images and other hosts."""
+
+__all__: list[str] = []
