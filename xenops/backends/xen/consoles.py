@@ -26,6 +26,7 @@ from xenops.backends.xen.devices.surroundings import Domain, Domains, Host
 from xenops.console.key_translation import KeyTranslation
 from xenops.console.rfb import RfbError, RfbServer
 from xenops.console.text_screen import TextScreen
+from xenops.metadata import VmMetadata
 from xenops.xenstore.client import Watch
 
 log = logging.getLogger(__name__)
@@ -246,7 +247,7 @@ class Consoles:
         if await self._host.store.read_or(f"{paths.mirror(domid)}/consoles") is not None:
             self._follow(self._domains.get(domid))
 
-    async def start(self, domid: int) -> None:
+    async def start(self, domid: int, md: VmMetadata) -> None:
         """Begin to read a domain's text console, as soon as there is one."""
         await self._host.store.write(f"{paths.mirror(domid)}/consoles", "1")
         self._follow(self._domains.get(domid))

@@ -2,9 +2,9 @@
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -32,6 +32,16 @@ RESTORE_S: Final = 120.0
 PROGRAM_NAME: Final = "qemu-dm"
 
 
+class Wiring(Protocol):
+    """Where the emulated hardware gets its disks from, and its networks."""
+
+    async def drives(self, domid: int) -> list[Drive]:
+        """Give the disks that may be emulated."""
+
+    async def join_taps(self, domid: int, md: VmMetadata, devices: Sequence[str]) -> None:
+        """Put the emulated network devices where their VIFs are."""
+
+
 class DeviceModel:
     """The emulators, by domain.
 
@@ -39,15 +49,10 @@ class DeviceModel:
     hardware answers any more, and the VM's own settings say what comes next.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        domains: Domains,
-        join_taps: Callable[[int, VmMetadata, Sequence[str]], Awaitable[None]],
-    ) -> None:
+    def __init__(self, host: Host, domains: Domains, wiring: Wiring) -> None:
         self._host = host
         self._domains = domains
-        self._join_taps = join_taps
+        self._wiring = wiring
         self._running: dict[int, Qemu] = {}
         self._resumed: dict[int, Deferred[None]] = {}
 
@@ -76,9 +81,7 @@ class DeviceModel:
         else:
             self._take(domid, found)
 
-    async def start(
-        self, domid: int, md: VmMetadata, drives: Sequence[Drive], *, restore: bool
-    ) -> None:
+    async def start(self, domid: int, md: VmMetadata, *, restore: bool) -> None:
         """Start the emulator and let its hardware run; the guest itself stays as it is.
 
         With ``restore`` its state is read from ``state_path``.  Errors:
@@ -87,6 +90,7 @@ class DeviceModel:
         try:
             async with Undo() as undo:
                 undo.push("stop emulator", lambda: self.stop(domid))
+                drives = await self._wiring.drives(domid)
                 await self._start(domid, md, drives, restore=restore)
         except (EmulatorFailed, QmpError, QmpLost) as problem:
             raise errors.failed_to_start_emulator(md.vm.id, "qemu", str(problem)) from problem
@@ -109,7 +113,7 @@ class DeviceModel:
         self._take(domid, running)
         await self._publish(domid, running)
         nics = sorted((vif.device for vif in md.vifs), key=int)[: qemu_command.MAX_NICS]
-        await self._join_taps(domid, md, nics)
+        await self._wiring.join_taps(domid, md, nics)
         resumed = self._resumed[domid] = Deferred()
         try:
             await running.qmp.call("cont")
@@ -172,6 +176,9 @@ class DeviceModel:
         if running is not None:
             await running.qmp.call("cont")
             self.state_path(domid).unlink(missing_ok=True)
+
+    async def unpaused(self, domid: int) -> None:
+        """The hardware runs since its start: there is nothing to do."""
 
     async def set_vcpus(self, domid: int, count: int) -> None:
         """Plug virtual CPUs into the emulated board until there are ``count``."""

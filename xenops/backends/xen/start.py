@@ -3,21 +3,34 @@
 from pathlib import Path
 from typing import Any
 
-from xenops.backends.xen import parts
+from xapi_py.base.rpc.client import RpcClient
 from xenops.backends.xen.backend import XenBackend
 from xenops.backends.xen.build import Build
 from xenops.backends.xen.control import Control
 from xenops.backends.xen.domains import Domains
+from xenops.backends.xen.hardware import Hardware
 from xenops.backends.xen.host import XenHost
 from xenops.backends.xen.host_facts import HostFacts
+from xenops.backends.xen.images import Images
 from xenops.backends.xen.parts import Parts
 from xenops.backends.xen.services import assemble, connect
 from xenops.backends.xen.worker import Workers
+from xenops.network import NetworkDaemon
 
 
 def make_parts(host: XenHost, domains: Domains, build: Build, workers: Workers) -> Parts:
     """Give what domains of this host can have."""
-    return parts.none()
+    client = RpcClient(host.reactor, str(host.run_folder / "networkd.sock"))
+    hardware = Hardware(host, domains, NetworkDaemon(host.reactor, client))
+    images = Images(host, domains, build, workers, hardware.model)
+    return Parts(
+        hardware.vbds,
+        hardware.vifs,
+        hardware.pcis,
+        hardware.consoles,
+        hardware.model,
+        images,
+    )
 
 
 async def open_backend(reactor: Any, run_folder: Path, state: Path) -> XenBackend:

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ from xenops.backends.xen.host import XenHost
 log = logging.getLogger(__name__)
 
 OnLine = Callable[[Mapping[str, Any]], Any]
+"""Gives the answer to what the work asks, or a coroutine of it."""
+
 _TOP: Final = Path(__file__).parents[3]
 _KEPT_ERRORS: Final = 4000
 
@@ -147,8 +149,7 @@ class _Process(ProcessProtocol):
     def _line(self, message: Mapping[str, Any]) -> None:
         answer = self._answer
         if "says" in message:
-            reply = self._on_line(message["says"]) if self._on_line else None
-            self._send(reply)
+            self._reply(self._on_line(message["says"]) if self._on_line else None)
         elif "error" in message:
             if answer is not None and not answer.called:
                 answer.errback(WorkerError(message["error"], message["number"]))
@@ -156,6 +157,20 @@ class _Process(ProcessProtocol):
                 self._errors += message["error"].encode()
         elif "result" in message and answer is not None and not answer.called:
             answer.callback(message["result"])
+
+    def _reply(self, reply: Any) -> None:
+        """Answer what the work asked, now or when the answer is there."""
+        if not isinstance(reply, Coroutine):
+            self._send(reply)
+            return
+
+        def failed(failure: Failure) -> None:
+            # Nothing can be answered: the work ends, and its caller is told why.
+            answer = self._answer
+            if answer is not None and not answer.called:
+                answer.errback(failure)
+
+        Deferred.fromCoroutine(reply).addCallbacks(self._send, failed)
 
     def _send(self, message: Any) -> None:
         transport: Any = self.transport

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from xenops.backends.xen.stream import work
 from xenops.bindings.builder import Builder, image_from
 from xenops.bindings.errors import BindingError, XenError
+from xenops.bindings.memory_stream import MemoryStream
 from xenops.bindings.xen import Xen
 
 Say = Callable[[Mapping[str, Any]], Any]
@@ -25,7 +27,33 @@ def build(xen: Xen, request: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
     return {"store_mfn": loaded.store_mfn, "console_mfn": loaded.console_mfn}
 
 
-FUNCTIONS: dict[str, Function] = {"build": build}
+def save(xen: Xen, request: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
+    """Write a stopped domain's memory to an image."""
+    return work.save(MemoryStream(xen), request, say)
+
+
+def restore(xen: Xen, request: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
+    """Read a domain's memory from an image."""
+    return work.restore(MemoryStream(xen), request, say)
+
+
+def send(xen: Xen, request: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
+    """Give a running domain to another host."""
+    return work.send(MemoryStream(xen), request, say)
+
+
+def receive(xen: Xen, request: Mapping[str, Any], say: Say) -> Mapping[str, Any]:
+    """Take a domain over from another host."""
+    return work.receive(MemoryStream(xen), request, say)
+
+
+FUNCTIONS: dict[str, Function] = {
+    "build": build,
+    "save": save,
+    "restore": restore,
+    "send": send,
+    "receive": receive,
+}
 
 
 def answer(xen: Xen, line: str, say: Say) -> dict[str, Any]:
