@@ -16,6 +16,7 @@ from typing import Final
 from twisted.internet.utils import getProcessOutputAndValue
 
 from xenops import errors
+from xenops.backends.xen.boot_disk import BootDisk, NoBootDisk
 from xenops.backends.xen.host import XenHost
 from xenops.metadata import VmConfig
 
@@ -70,8 +71,12 @@ class Bootloader:
             raise errors.bootloader_error(vm.id, "the VM has no bootable disk")
         folder = Path(tempfile.mkdtemp(prefix=f"boot-{domid}-", dir=self._host.run_folder))
         try:
-            output = await self._run(vm, disk, folder)
+            async with BootDisk(self._host, disk, folder) as path:
+                output = await self._run(vm, path, folder)
             return _parsed(vm, output, folder)
+        except NoBootDisk as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise errors.bootloader_error(vm.id, str(error)) from error
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
