@@ -31,19 +31,8 @@ HEAVY_SLOTS = 16
 
 async def setup(arguments: Arguments, reactor: Any) -> Service:
     """Build the daemon; domains of an earlier life are adopted, not disturbed."""
-    if arguments.backend != "simulator":
-        raise ConfigError(f"no such backend: {arguments.backend}")
-    host = settings(simulator_config.load(arguments.config), arguments.host)
-    run_folder = arguments.socket.parent
-    consoles = Consoles(reactor, run_folder)
-    network: Network = NoNetwork()
-    if host.section.network == "daemon":
-        network = NetworkDaemon(reactor, RpcClient(reactor, str(run_folder / "networkd.sock")))
-    backend = SimulatorBackend(reactor, arguments.state / "hypervisor", host, consoles, network)
-    storage: Storage = NoStorage()
-    if host.section.storage == "daemon":
-        storage = StorageDaemon(reactor, RpcClient(reactor, str(run_folder / "smd.sock")))
-    hooks = ScriptHooks(reactor, arguments.state / "hooks")
+    backend, storage = await _surroundings(arguments, reactor)
+    hooks = ScriptHooks(reactor, _hooks_folder(arguments, backend))
     around = Surroundings(backend, storage, hooks, reactor, Timeouts())
     feed = UpdateFeed(reactor, new_uuid(), first=time.time_ns() // 1000)
     executor = Executor(reactor, Slots(HEAVY_SLOTS))
@@ -62,9 +51,12 @@ async def _surroundings(arguments: Arguments, reactor: Any) -> tuple[Backend, St
             return await open_backend(reactor, run_folder, arguments.state), daemon
         case "simulator":
             host = settings(simulator_config.load(arguments.config), arguments.host)
+            network: Network = NoNetwork()
+            if host.section.network == "daemon":
+                network = NetworkDaemon(reactor, RpcClient(reactor, f"{run_folder}/networkd.sock"))
             consoles = Consoles(reactor, run_folder)
             folder = arguments.state / "hypervisor"
-            backend = SimulatorBackend(reactor, folder, host, consoles)
+            backend = SimulatorBackend(reactor, folder, host, consoles, network)
             return backend, daemon if host.section.storage == "daemon" else NoStorage()
         case _:
             raise ConfigError(f"no such backend: {arguments.backend}")
