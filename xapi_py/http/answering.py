@@ -24,7 +24,7 @@ from xapi_py.http.messages import (
     Takeover,
     path_of,
 )
-from xapi_py.http.sending import ChunkSender, StreamSender, abandon, write_at_once
+from xapi_py.http.sending import ChunkSender, StreamSender, abandon
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class AnsweringConnection(Protocol):
             return
         self._keep_alive = keep_alive
         if length <= _LONG_ANSWER_BYTES:
-            write_at_once(self._out, b"".join((head, *body)))
+            self._out.write(b"".join((head, *body)))
             self._sent()
         else:
             self._out.write(head)

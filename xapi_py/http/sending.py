@@ -14,13 +14,6 @@ log = logging.getLogger(__name__)
 _PIECE_BYTES: Final = 128 * 1024
 
 
-def write_at_once(transport: Any, data: bytes) -> None:
-    """Write; what the socket takes goes out now, not after a turn of the event loop."""
-    transport.write(data)
-    if hasattr(transport, "doWrite"):  # TLS has it below itself, memory not at all
-        transport.doWrite()
-
-
 @implementer(IPullProducer)
 class ChunkSender:
     """Sends chunks that are all there, some 128 KiB at a time.

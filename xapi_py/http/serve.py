@@ -18,6 +18,7 @@ from xapi_py.api.toolstack import Toolstack
 from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.http.entry_points import add_entry_points
 from xapi_py.http.messages import Request
+from xapi_py.http.prompt import PromptServer, PromptUnixServer
 from xapi_py.http.routes import Routes
 from xapi_py.http.rpc import add_rpc_routes
 from xapi_py.http.server import HttpServer
@@ -111,6 +112,7 @@ def serve(
     certificate = ensure_certificate(settings.state / SERVER_CERTIFICATE, names_of(toolstack))
     tls = TlsSettings(certificate)
     toolstack.certificate_changed = tls.reload
+    plain.transport = PromptServer
     secure = reactor.listenSSL(
         https,
         HttpServer(routes, reactor, kind="tls"),
@@ -118,9 +120,11 @@ def serve(
         interface=address,
         backlog=512,
     )
+    secure.transport = PromptServer
     socket = settings.state / "run" / SOCKET_NAME
     _remove_socket(socket)
-    reactor.listenUNIX(str(socket), HttpServer(routes, reactor, kind="unix"), mode=0o600)
+    local = reactor.listenUNIX(str(socket), HttpServer(routes, reactor, kind="unix"), mode=0o600)
+    local.transport = PromptUnixServer
     return Endpoints(address, plain.getHost().port, secure.getHost().port, socket)
 
 
