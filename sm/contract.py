@@ -273,6 +273,9 @@ class AttachedSr(Protocol):
     async def vdi_note_written(self, vdi: str, extents: Extents, simulated: bool) -> Vdi:
         """Account for data written to ``vdi_path``, or pretended to be written."""
 
+    async def vdi_holders(self, vdi: str) -> list[Mapping[str, str]]:
+        """Say who uses a disk besides this host's data paths: ``kind``, ``who``, ``why``."""
+
     async def collect_garbage(self) -> None: ...
 
     def stop_collecting(self, why: str) -> None:

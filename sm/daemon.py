@@ -9,7 +9,7 @@ from sm.config import FaultConfig
 from sm.contract import AttachedSr, Content, Vdi, VdiSpec
 from sm.datapath import AttachedRecord, DatapathStore, State, activated, attached, superstate
 from sm.faults import Faults
-from sm.plugins import Profile, plugins
+from sm.plugins import Profile, as_real, plugins
 from xapi_py.base.config import ConfigError, build
 from xapi_py.base.rpc.errors import RpcError
 from xapi_py.base.rpc.server import CallContext, Method
@@ -45,11 +45,13 @@ class SrMethods:
     srs: AttachedSrs
     profile: Profile
     allowed: frozenset[str] | None
+    real: frozenset[str] = frozenset()
 
     async def query_list(self, profile: Profile | None = None) -> object:
         """The plugins as a profile shows them, the configured one by default."""
         shown = plugins(profile or self.profile, self.allowed)
-        return [plugin.to_wire() for plugin in shown.values()]
+        real = self.real
+        return [(as_real(p) if t in real else p).to_wire() for t, p in shown.items()]
 
     async def query(self, type: str) -> object:
         return self.srs.driver(type).plugin.to_wire()
@@ -140,6 +142,10 @@ class SrMethods:
         """What collecting does now and did last, and why disks were skipped."""
         return dict(self.srs.get(sr).garbage_report())
 
+    async def stop_collecting(self, sr: str) -> object:
+        self.srs.get(sr).stop_collecting("somebody cancelled it")
+        return None
+
     async def release_host_locks(self, sr: str, host_uuid: str) -> object:
         return await self.srs.run(sr, lambda s: s.release_locks(host_uuid))
 
@@ -161,6 +167,7 @@ class SrMethods:
             "SR.probe_ext": self.probe_ext,
             "SR.collect_garbage": self.collect_garbage,
             "SR.garbage_report": self.garbage_report,
+            "SR.stop_collecting": self.stop_collecting,
             "SR.release_host_locks": self.release_host_locks,
         }
 
@@ -287,6 +294,10 @@ class VdiMethods:
     async def path(self, sr: str, vdi: str, read_write: bool = False) -> object:
         return await self._run(sr, lambda s: s.vdi_path(vdi, read_write))
 
+    async def holders(self, sr: str, vdi: str) -> object:
+        """Who uses a disk besides data paths of this host."""
+        return await self.srs.run_on_vdi(sr, vdi, lambda s: s.vdi_holders(vdi))
+
     async def open_data(self, sr: str, vdi: str, mode: str = "read", base: str = "") -> object:
         return asdict(await self.srs.run(sr, lambda s: s.vdi_open(vdi, mode, base)))
 
@@ -315,7 +326,7 @@ class VdiMethods:
             "create introduce destroy snapshot clone revert resize resize_online stat set "
             "set_name_label set_name_description set_persistent set_content_id copy enable_cbt "
             "disable_cbt data_destroy list_changed_blocks epoch_begin epoch_end compose path "
-            "note_written open_data close_data"
+            "note_written open_data close_data holders"
         )
         return {f"VDI.{name}": getattr(self, name) for name in names.split()}
 

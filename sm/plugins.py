@@ -5,7 +5,7 @@ capabilities into features are those of briefs, storage section 1.1.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -324,6 +324,18 @@ _KEY_TEXTS: Final = MappingProxyType(
         "serverpath": "exported path on the server (required)",
     }
 )
+
+
+_GROWING: Final = frozenset({"file", "ext", "nfs", "smb"})
+
+
+def as_real(plugin: Plugin) -> Plugin:
+    """Give a plugin as the drivers on real images provide it, which can do more."""
+    if not plugin.supports("VDI_SNAPSHOT"):
+        return plugin
+    more = {"LARGE_VDI": 1} | ({"VDI_RESIZE_ONLINE": 1} if plugin.type in _GROWING else {})
+    features = MappingProxyType({**plugin.features, **more})
+    return replace(plugin, features=features, supported_image_formats=("qcow2", "raw"))
 
 
 def every_plugin(allowed: frozenset[str] | None = None) -> dict[str, Plugin]:

@@ -19,7 +19,7 @@ from sm.drivers.medium import Runner
 from sm.drivers.simulator import SimulatorDriver, World
 from sm.faults import Faults
 from sm.kinds import KINDS
-from sm.plugins import every_plugin
+from sm.plugins import as_real, every_plugin
 from xapi_py.base.config import ConfigError
 from xapi_py.base.names import new_uuid
 from xapi_py.base.reactor import Clock
@@ -61,7 +61,7 @@ def real_drivers(
         crash=faults.take_crash,
     )
     known = every_plugin(frozenset(settings.real))
-    return {name: FileDriver(plugin, shared) for name, plugin in known.items()}
+    return {name: FileDriver(as_real(plugin), shared) for name, plugin in known.items()}
 
 
 def own_uuid(state: Path) -> str:
@@ -108,7 +108,7 @@ async def build(
     srs = AttachedSrs(reactor, drivers, store, sm.gc_delay_s)
     await srs.restore()
     calls = {
-        **SrMethods(srs, sm.profile, allowed).methods(),
+        **SrMethods(srs, sm.profile, allowed, frozenset(sm.real)).methods(),
         **VdiMethods(srs, store).methods(),
         **DatapathMethods(srs, store).methods(),
     }

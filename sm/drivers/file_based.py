@@ -367,6 +367,7 @@ class FileBasedSr:
     async def _merge(self, now: _Collecting, merge: Mapping[str, Any], left: int) -> None:
         now.disks, now.live = frozenset(merge["disks"]), str(merge["live"])
         now.progress = len(now.done) / (len(now.done) + left)
+        self._settings.notify("gc", self.uuid)
         try:
             if now.live:
                 await self._merge_live(now)
@@ -388,6 +389,12 @@ class FileBasedSr:
             state, _ = await self._call("gc_progress")
             if state not in ("ready", "concluded"):
                 await self._settings.children.sleep(POLL_S)
+
+    async def vdi_holders(self, vdi: str) -> list[Mapping[str, str]]:
+        found = list(await self._call("vdi_holders", vdi=vdi))
+        if vdi in self._collecting.disks:
+            found.append({"kind": "garbage collection", "who": self.uuid, "why": "it is merged"})
+        return found
 
     def stop_collecting(self, why: str) -> None:
         """End a round of collection soon; what it merges stays as it was."""

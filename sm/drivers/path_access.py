@@ -1,5 +1,7 @@
 """Opening disks for other processes where a raw file with the content is at hand."""
 
+from collections.abc import Mapping
+
 from sm.contract import Access, Extents, Vdi
 
 
@@ -16,6 +18,9 @@ class PathAccess:
         if mode == "read":
             return await self.vdi_stat(vdi)
         return await self.vdi_note_written(vdi, extents, False)
+
+    async def vdi_holders(self, vdi: str) -> list[Mapping[str, str]]:
+        return []
 
     async def vdi_path(self, vdi: str, writable: bool) -> str:
         raise NotImplementedError

@@ -173,6 +173,10 @@ class Backends:
         """Offset behind the last byte a backend wrote to an image since it opened it."""
         return self._daemon(vdi).written_end(self._images.path(node))
 
+    def grow(self, vdi: str, size: int) -> None:
+        """Make an active disk larger; who uses it has to connect again."""
+        self._daemon(vdi).grow(size)
+
     def start_merge(self, vdi: str, node: str, into: str) -> None:
         """Let an active disk's backend merge an image into its parent."""
         self._daemon(vdi).start_commit(self._images.path(node), self._images.path(into))

@@ -134,6 +134,7 @@ class Worker:
             "open_data": transfers.open,
             "close_data": transfers.close,
             "close_reader": transfers.close_reader,
+            "vdi_holders": transfers.holders,
             "vdi_attach": content.attach,
             "vdi_activate": content.activate,
             "watch": content.watch,
@@ -155,6 +156,7 @@ class Worker:
             "open_data": lambda vdi, mode, base: {"path": str(library.path_of(vdi))},
             "close_data": lambda vdi, commit: library.note_written(vdi),
             "close_reader": lambda vdi: None,
+            "vdi_holders": lambda vdi: [],
             "vdi_content": lambda vdi, image: {
                 "path": str(library.path_of(vdi)),
                 "data_bytes": library.disk(vdi).virtual_size,

@@ -228,9 +228,13 @@ class FileSr(SrState):
         if size == node.virtual_size:
             return self.record(disk)
         self.not_busy(vdi)
-        self.free(vdi)
-        with disk_errors():
-            self.images.resize(disk.node, size)
+        if self.backends.is_active(vdi) and self.images.plain:
+            self.backends.grow(vdi, size)
+            self.images.look_at(disk.node)
+        else:
+            self.free(vdi)
+            with disk_errors():
+                self.images.resize(disk.node, size)
         self.put(disk)
         return self.record(disk)
 

@@ -113,22 +113,49 @@ class StorageDaemon:
             self.clear()
             raise qemu.failure(done.stderr)
 
+    def grow(self, size: int) -> None:
+        """Make the disk larger.  Its exports are away for some milliseconds: QEMU wants that.
+
+        Errors: those of ``sm.files.qemu.failure``; the disk is served again then, too.
+        """
+        node = self.image()
+        exports = self.command("query-block-exports")
+        for export in exports:
+            self._remove_export(str(export["id"]))
+        try:
+            self.command("block_resize", {"node-name": node, "size": size})
+        finally:
+            self._add_export("nbd", node, self.disk, writable=True)
+            if any(e["id"] == "reader" for e in exports):
+                self._add_export("reader", node, f"{self.disk}{READ_ONLY}", writable=False)
+
+    def _remove_export(self, name: str) -> None:
+        self.command("block-export-del", {"id": name, "mode": "hard"})
+        end = time.monotonic() + EXIT_TIMEOUT_S
+        while any(e["id"] == name for e in self.command("query-block-exports")):
+            if time.monotonic() > end:
+                raise errors.backend_failure(errors.EIO, "an export does not end")
+            time.sleep(0.002)
+
+    def _add_export(self, identifier: str, node: str, name: str, *, writable: bool) -> None:
+        self.command(
+            "block-export-add",
+            {
+                "type": "nbd",
+                "id": identifier,
+                "node-name": node,
+                "name": name,
+                "writable": writable,
+                "allocation-depth": True,
+            },
+        )
+
     def add_reader(self) -> str:
         """Serve the disk under another name for reading only; gives the name."""
         name = f"{self.disk}{READ_ONLY}"
         exports = self.command("query-block-exports")
         if all(e["id"] != "reader" for e in exports):
-            self.command(
-                "block-export-add",
-                {
-                    "type": "nbd",
-                    "id": "reader",
-                    "node-name": str(exports[0]["node-name"]),
-                    "name": name,
-                    "writable": False,
-                    "allocation-depth": True,
-                },
-            )
+            self._add_export("reader", str(exports[0]["node-name"]), name, writable=False)
         return name
 
     def connected(self) -> bool:
@@ -165,10 +192,7 @@ class StorageDaemon:
 
     def hide_file(self) -> None:
         """Stop showing the file, with everything written to it on the medium."""
-        self.command("block-export-del", {"id": "file", "mode": "hard"})
-        end = time.monotonic() + EXIT_TIMEOUT_S
-        while self.shown() and time.monotonic() < end:
-            time.sleep(0.01)
+        self._remove_export("file")
 
     def file_in_use(self) -> bool:
         """Whether any process has the shown file open."""

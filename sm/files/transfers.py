@@ -140,6 +140,22 @@ class Transfers:
             sr.images.delete(disk.node)
         return sr.record(moved)
 
+    def holders(self, vdi: str) -> list[dict[str, str]]:
+        """Say who has a disk of this SR, here or on other hosts."""
+        sr, found = self._sr, list[dict[str, str]]()
+        disk = sr.disk(vdi)
+        if vdi in sr.busy:
+            found.append({"kind": "transfer", "who": sr.host, "why": sr.busy[vdi]})
+        elif sr.backends.is_running(vdi) and not sr.backends.is_active(vdi):
+            reading = "being read" if sr.backends.in_use(vdi) else "was read, and can be closed"
+            found.append({"kind": "reader", "who": sr.host, "why": reading})
+        for host, writing in sr.store.holders(vdi):
+            mode = "reading and writing" if writing else "reading"
+            found.append({"kind": "host", "who": host, "why": f"active for {mode}"})
+        if disk.reset_base:
+            found.append({"kind": "base", "who": vdi, "why": "it is reset when its VM starts"})
+        return found
+
     def close_reader(self, vdi: str) -> None:
         """A reader is done; the last one to go ends the backend it needed."""
         backends = self._sr.backends

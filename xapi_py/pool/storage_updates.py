@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from xapi_py.base.names import Ref
@@ -31,6 +31,8 @@ class StorageUpdates(Following):
         super().__init__("the storage daemon", daemon, clock)
         self._db = db
         self._host = host
+        self.on_merging: Callable[[str], None] = lambda sr: None
+        """Called with an SR whose garbage collection merges images."""
 
     async def read_all(self) -> None:
         """Read which SRs are attached and all they hold."""
@@ -66,6 +68,9 @@ class StorageUpdates(Following):
         """Read the named SRs and disks again."""
         changed: dict[str, set[str]] = defaultdict(set)
         for kind, sr, *rest in answer["updates"]:
+            if kind == "gc":
+                self.on_merging(sr)
+                continue
             changed[sr].update(rest if kind == "vdi" else ())
         for outcome in await all_of(self._refresh(sr, vdis) for sr, vdis in changed.items()):
             if outcome is not None:

@@ -21,6 +21,7 @@ from xapi_py.base.waiting import all_of, sleep
 from xapi_py.datamodel import defaults
 from xapi_py.db.row import Row
 from xapi_py.pool.following import TROUBLE, result_of
+from xapi_py.pool.garbage_tasks import GarbageTasks
 from xapi_py.pool.storage_updates import StorageUpdates
 from xapi_py.start.identity import BRAND
 
@@ -81,6 +82,8 @@ async def follow(toolstack: Toolstack) -> StorageUpdates:
     """Follow the local storage daemon, once in step with it."""
     daemon = toolstack.hosts.get(toolstack.localhost).sm
     updates = StorageUpdates(toolstack.db, daemon, toolstack.localhost, toolstack.clock)
+    garbage = GarbageTasks(toolstack.db, toolstack.tasks, daemon, toolstack.clock)
+    updates.on_merging = garbage.merging
     updates.start()
     await updates.synced()
     return updates

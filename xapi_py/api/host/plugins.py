@@ -16,6 +16,7 @@ from typing import Any
 from xml.parsers.expat import ExpatError
 
 from xapi_py.api.call import Call
+from xapi_py.api.host import storage_plugin
 from xapi_py.api.host.reach import reached
 from xapi_py.api.registry import message
 from xapi_py.base.errors import ApiError
@@ -42,6 +43,8 @@ async def run_plugin(call: Call, plugin: str, fn: str, args: dict[str, str]) -> 
     """Call a function of a plugin of this host.  Errors: as ``call_plugin``."""
     path = executable(call.toolstack.settings.state / PLUGINS, plugin)
     if path is None:
+        if plugin == storage_plugin.NAME:
+            return await storage_plugin.run(call, fn, args)
         raise err.XENAPI_MISSING_PLUGIN(plugin)
     request = xmlrpc.client.dumps((call.session.ref, args), fn)
     call.allow_cancel()

@@ -1,13 +1,17 @@
 """Disks opened for other processes: real images behind real storage daemons."""
 
 import base64
+import json
 import random
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sm.contract import Access, VdiSpec
+from sm.files.storage_daemon import StorageDaemon
 from tests.unit.sm.files.file_host import MIB, FileHost, needs_qemu, wait
 from xapi_py.base.nbd import wire
 from xapi_py.base.nbd.client import NbdClient
@@ -154,3 +158,71 @@ def test_nobody_else_gets_a_disk_that_is_written(host: FileHost) -> None:
     wait(host.sr.collect_garbage())
     closed(host, vdi, "replace")
     host.check()
+
+
+def test_disk_in_use_grows_under_its_user(host: FileHost, tmp_path: Path) -> None:
+    vdi = host.make(8 * MIB).uuid
+    wait(host.sr.vdi_activate(vdi, True))
+    host.write_live(vdi, 0, MIB, 3)
+    socket = wait(host.sr.vdi_attach(vdi, True)).params.split(":")[2]
+    guest = StorageDaemon(tmp_path / "g", "guest")
+    guest.folder.mkdir()
+    node = {
+        **{"driver": "nbd", "node-name": "disk", "export": vdi, "reconnect-delay": 30},
+        **{"server": {"type": "unix", "path": socket}},
+    }
+    command = ["qemu-storage-daemon", "--daemonize", "--pidfile", "pid"]
+    command += ["--object", "secret,id=folder,data=" + str(guest.folder)]
+    command += ["--chardev", "socket,id=control,path=qmp,server=on,wait=off"]
+    command += ["--monitor", "chardev=control", "--blockdev", json.dumps(node)]
+    command += ["--nbd-server", "addr.type=unix,addr.path=nbd"]
+    command += ["--export", "type=nbd,id=guest,node-name=disk,name=guest"]
+    subprocess.run(command, check=True, cwd=guest.folder)
+    try:
+        grown = wait(host.sr.vdi_resize(vdi, 16 * MIB))
+        assert grown.virtual_size == 16 * MIB
+        client = NbdClient(str(guest.nbd_path), "guest")
+        assert (
+            client.read(0, MIB) == b"\3" * MIB
+        )  # QEMU connects again when there is something to do
+        client.close()
+        guest.command("block-export-del", {"id": "guest", "mode": "hard"})
+        eventually_sized(guest, 16 * MIB)
+    finally:
+        guest.stop()
+    host.write_live(vdi, 15 * MIB, MIB, 4)
+    wait(host.sr.vdi_deactivate(vdi))
+    assert host.content(vdi) == b"\3" * MIB + bytes(14 * MIB) + b"\4" * MIB
+
+
+def eventually_sized(guest: StorageDaemon, size: int) -> None:
+    """The guest's QEMU sees the new size once it was told, and still reaches the disk."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            guest.command("block_resize", {"node-name": "disk", "size": size})
+        except RpcError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+            continue
+        (found,) = guest.command("query-named-block-nodes", {"flat": True})
+        assert found["image"]["virtual-size"] == size
+        return
+
+
+def test_holders_say_who_has_a_disk(host: FileHost) -> None:
+    vdi = host.make(8 * MIB).uuid
+    assert wait(host.sr.vdi_holders(vdi)) == []
+    opened(host, vdi, "replace")
+    (entry,) = wait(host.sr.vdi_holders(vdi))
+    assert entry["why"] == "data is being written to it"
+    closed(host, vdi, "replace")
+    client = connect(opened(host, vdi))
+    (entry,) = wait(host.sr.vdi_holders(vdi))
+    assert (entry["kind"], entry["why"]) == ("reader", "being read")
+    client.close()
+    closed(host, vdi, "read")
+    wait(host.sr.vdi_activate(vdi, True))
+    (entry,) = wait(host.sr.vdi_holders(vdi))
+    assert entry == {"kind": "host", "who": "host", "why": "active for reading and writing"}
+    wait(host.sr.vdi_deactivate(vdi))
