@@ -31,9 +31,8 @@ _xe_complete() {
         esac
     done
     if [ -z "$command" ]; then
-        IFS=, offers=$(_xe_ask help --minimal --all)
-        IFS=,
-        COMPREPLY=($(compgen -W "$offers" -- "$current"))
+        offers=$(_xe_ask help --minimal --all)
+        _xe_offer "${offers//,/$'\n'}" "$current"
         return
     fi
     _xe_parameters "$command" "$current"
@@ -52,8 +51,13 @@ _xe_parameters() {
         key=${current%%=*}
         value=${current#*=}
         _xe_values "$command" "$key"
-        local IFS=,
-        COMPREPLY=($(compgen -W "$names" -- "$value"))
+        names=${names//\\,/$'\001'}
+        names=${names//,/$'\n'}
+        names=${names//$'\001'/,}
+        case $key:$value in
+        params:*,*) names=${value%,*},${names//$'\n'/$'\n'"${value%,*},"} ;;  # one more field
+        esac
+        _xe_offer "$names" "$value"
         return
         ;;
     esac
@@ -64,8 +68,21 @@ _xe_parameters() {
     *'<host-selectors>'*) names="$names host= uuid=" ;;
     *'<sr-selectors>'*) names="$names sr= uuid=" ;;
     esac
-    COMPREPLY=($(compgen -W "$names --minimal --force --multiple --output" -- "$current"))
-    compopt -o nospace 2>/dev/null
+    names="$names --minimal --force --multiple --output"
+    _xe_offer "${names//[[:space:]]/$'\n'}" "$current"
+    case ${COMPREPLY[*]} in *= | *:) compopt -o nospace 2>/dev/null ;; esac
+}
+
+# Offer the lines of $1 that begin with $2, quoted as a shell reads them.
+_xe_offer() {
+    local line typed=$2
+    typed=${typed//\\/}
+    COMPREPLY=()
+    while IFS= read -r line; do
+        [[ -n $line && $line == "$typed"* ]] || continue
+        printf -v line '%q' "$line"
+        COMPREPLY+=("${line//\\,/,}")
+    done <<<"$1"
 }
 
 _xe_values() {
@@ -82,7 +99,7 @@ _xe_values() {
     params | param-name)
         class=${command%%-param-*}
         [ "$class" != "$command" ] || class=${command%-list}
-        names=$(_xe_ask "$class-list" params=all | sed -n 's/^ *\([^ ]*\) *([SM]*R[OW]).*/\1/p' |
+        names=$(_xe_ask "$class-list" params=all | sed -n 's/^ *\([^ ]*\) *( *[SM]*R[OW]).*/\1/p' |
             sort -u | paste -sd,)
         return
         ;;

@@ -82,7 +82,11 @@ class Dialler:
             ssl.create_default_context() if verified else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         )
         if settings.get("cafile"):
-            context.load_verify_locations(settings.get("cafile"))
+            try:
+                context.load_verify_locations(settings.get("cafile"))
+            except OSError as error:  # also what is wrong with its content
+                text = f"No certificates in {settings.get('cafile')}: {_said(error)}"
+                raise ClientError(text) from error
         if not verified:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

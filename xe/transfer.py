@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import stat
 import sys
 import time
@@ -31,6 +32,9 @@ class Transfers:
         self._allowed = {_real(w.partition("=")[2]) for w in words if "=" in w}
         self._still_busy = still_busy
         self._made: list[str] = []
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, signal.default_int_handler)  # what was made goes away
         self._told_at = time.monotonic()
 
     def check_readable(self, filename: str) -> None:

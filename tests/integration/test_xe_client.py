@@ -6,39 +6,15 @@ import resource
 import socket
 import subprocess
 import sys
-import threading
-from pathlib import Path
 
 import pytest
 
 from ocaml_compat import thin_cli
 from ocaml_compat.thin_cli import HttpGet
 from tests.integration.running_pool import eventually
+from tests.integration.xe_program import Scripted, Xe
 
 pytestmark = pytest.mark.integration
-
-ROOT = Path(__file__).parents[2]
-
-
-class Xe:
-    """Runs xe in a folder of its own."""
-
-    def __init__(self, folder: Path, **environment: str) -> None:
-        self.folder = folder
-        self._environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
-        self._environment |= {"HOME": str(folder), "XE_SOCKET": ""} | environment
-
-    def run(self, *words: str, typed: str = "", **how: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "xe", *words],
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=self._environment,
-            input=typed,
-            timeout=60,
-            **how,  # type: ignore[call-overload]
-        )
 
 
 @pytest.fixture
@@ -166,7 +142,7 @@ def test_a_text_console_on_a_terminal(local):
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env=local._environment,
+        env=local.environment,
     )
     seen = b""
     while b"login:" not in seen:
@@ -237,7 +213,7 @@ def test_completion_asks_the_server(local):
         words = f'COMP_LINE="{line}"; COMP_POINT=${{#COMP_LINE}}; _xe_complete'
         shown = f"{script}\ncompopt() {{ :; }}\n{words}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
         path = f"{program.parent}:{os.environ['PATH']}"
-        environment = {**local._environment, "PATH": path}
+        environment = {**local.environment, "PATH": path}
         done = subprocess.run(
             ["bash", "-c", shown], capture_output=True, text=True, env=environment, timeout=60
         )
@@ -248,36 +224,3 @@ def test_completion_asks_the_server(local):
     assert "new-name-label=" in complete("xe vm-clone new-")
     host = local.run("host-list", "--minimal").stdout.strip()
     assert complete("xe host-param-list uuid=") == [host]
-
-
-class Scripted:
-    """A server that answers the first connection by a script and the next with half a file."""
-
-    def __init__(self, frames: list[bytes], body: bytes = b"", raw: bytes | None = None) -> None:
-        self._sent = thin_cli.greeting() + b"".join(frames) if raw is None else raw
-        self._body = body
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listening.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    def __enter__(self) -> "Scripted":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *why: object) -> None:
-        self._listening.close()
-
-    def _serve(self) -> None:
-        connection, _ = self._listening.accept()
-        with connection:
-            connection.recv(65536)
-            connection.sendall(self._sent)
-            if self._body:
-                transfer, _ = self._listening.accept()
-                with transfer:
-                    transfer.recv(65536)
-                    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
-                    transfer.sendall(head + self._body)
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(65536):
-                pass

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 LAZY_ALLOWED = {"pam"}
 """Optional C libraries: only these may be imported inside a function."""
 
-LAZY_IN_CLIENT = {"ssl", "socket", "getpass", "xe"}
+LAZY_IN_CLIENT = {"ssl", "socket", "getpass", "json", "xe"}
 """``xe`` runs once a command: it loads these only when the command needs them."""
 
 MODULES = {module.name: module for module in modules()}
