@@ -133,7 +133,7 @@ def whole_checksums(space: Namespace, device: str) -> None:
 def _end_client(pid: int, folder: Path) -> None:
     """End a DHCP client of this test, known by its files."""
     if str(folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-        os.kill(pid, signal.SIGKILL)
+        os.killpg(pid, signal.SIGKILL)
 
 
 def nic_bridge(nic: str, **more: object) -> dict[str, object]:

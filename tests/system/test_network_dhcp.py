@@ -1,12 +1,16 @@
 """Leases: a real client against a real server, in namespaces of the test's own."""
 
+import os
+import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.integration.running_pool import children, command_line
 from tests.system.inside_daemon import needs_process
 from tests.system.namespaces import Namespace
 from tests.system.network_lab import NetworkLab, lab, nic_bridge, until
@@ -89,6 +93,36 @@ def internal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Network
         yield made
 
 
+def test_client_that_is_killed_comes_back(host: NetworkLab, tmp_path: Path) -> None:
+    host.call(
+        "Network.change",
+        bridge_config={"xenbr0": nic_bridge("eth0")},
+        interface_config={"xenbr0": lease()},
+        gateway_interface="xenbr0",
+    )
+    until(lambda: bool(address(host, "xenbr0")), 15, "a lease")
+    (keeper,) = (int(f.read_text()) for f in tmp_path.glob("*/dhcp/xenbr0.4.pid"))
+    first = until_client(keeper, None)
+    os.kill(first, signal.SIGKILL)
+    assert until_client(keeper, first) != first
+    host.call("Interface.make_config", config={"xenbr0": {"ipv4_conf": ["None4"]}})
+    until(lambda: not Path(f"/proc/{keeper}/cmdline").exists(), 5, "no client")
+
+
+def until_client(keeper: int, other_than: int | None) -> int:
+    """Wait for the client a keeper runs and give its process."""
+    found: list[int] = []
+
+    def there() -> bool:
+        for process in children(keeper):
+            if process != other_than and any(b"dhclient" in w for w in command_line(process)[:1]):
+                found.append(process)
+        return bool(found)
+
+    until(there, 10, "a client")
+    return found[0]
+
+
 def leased(guest: Namespace, folder: Path) -> str:
     """Ask for a lease as a guest does, and give the address."""
     said = folder / "said"
@@ -121,3 +155,52 @@ def test_guest_gets_its_address_on_the_internal_network(
     assert leased(guest, tmp_path) == "169.254.0.2"
     internal.call("Dhcp.set_leases", **leases, leases={})
     assert internal.call("Dhcp.get_leases", bridge="xenapi") == {}
+
+
+@pytest.fixture(params=["bridge", "openvswitch"])
+def host6(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NetworkLab]:
+    """A host whose router speaks IPv6: announcements, and leases for those who ask."""
+    for tool, package in (("dnsmasq", "dnsmasq-base"), ("dhclient", "isc-dhcp-client")):
+        if shutil.which(tool, path="/usr/sbin:/sbin:/usr/bin") is None:
+            pytest.skip(f"{tool} is not installed (Debian package {package})")
+    with lab(request.param, tmp_path, management_timeout_s=15.0) as made:
+        made.connect_outside("port0", address="")
+        made.outside.ip("addr", "add", "2001:db8::1/64", "dev", "out", "nodad")
+        router = made.outside.start(
+            *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"),
+            *("--bind-interfaces", "--interface=out", "--except-interface=lo", "--user=root"),
+            *("--dhcp-range=2001:db8::50,2001:db8::90,slaac,64,2m", "--enable-ra"),
+            *("--ra-param=out,4,120", f"--dhcp-leasefile={tmp_path / 'leases'}", "--pid-file"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield made
+        finally:
+            made.stop()
+            router.kill()
+            router.wait()
+
+
+@pytest.mark.parametrize("mode", ["Autoconf6", "DHCP6"])
+def test_ipv6_address_comes_from_the_router(host6: NetworkLab, mode: str) -> None:
+    host6.call(
+        "Network.change",
+        bridge_config={"xenbr0": nic_bridge("eth0", bridge_mac="02:00:00:00:01:00")},
+        interface_config={"xenbr0": {"ipv6_conf": [mode], "persistent_i": True}},
+        gateway_interface="xenbr0",
+    )
+
+    def addresses() -> list[str]:
+        return [address for address, _ in host6.links()["xenbr0"]["ipv6"]]
+
+    made_up = "2001:db8::ff:fe00:100"
+    wanted = (
+        (lambda: made_up in addresses())
+        if mode == "Autoconf6"
+        else (lambda: any(re.fullmatch("2001:db8::[5-9][0-9a-f]", a) for a in addresses()))
+    )
+    until(wanted, 30, f"an address by {mode}")
+    assert (made_up in addresses()) == (mode == "Autoconf6")
+    host6.call("Interface.make_config", config={"xenbr0": {"ipv6_conf": ["None6"]}})
+    assert addresses() == []

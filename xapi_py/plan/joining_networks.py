@@ -1,12 +1,15 @@
-"""What a host that joins a pool takes over of the pool's networks.  Pure.
+"""What a host that joins a pool brings along, and what it takes over of the pool's networks.
 
-Source: brief NETWORK 21.
+Pure.  Source: briefs NETWORK 21 and POOL 2.2.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
+from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF, Ref
+from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.db.view import View
 from xapi_py.plan import network_config
@@ -42,6 +45,82 @@ class TakeOver:
     @property
     def nothing(self) -> bool:
         return not (self.obsolete_bonds or self.bonds or self.vlans)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolNetwork:
+    """What the joining host must have in common with the pool's master.
+
+    ``management_vlan`` is -1 without one.
+    """
+
+    management_vlan: int
+    backend: str
+    primary_address_type: str
+    bridges: frozenset[str] = frozenset()
+    purposes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What becomes of a network of the joining host.
+
+    ``same``: the pool has one with this bridge; ``introduce``: the pool gets it with its
+    bridge; ``anew``: it becomes another network of the pool, with a bridge name of the pool's.
+    """
+
+    network: Ref
+    bridge: str
+    how: Literal["same", "introduce", "anew"]
+
+
+EXCLUSIVE = ({"nbd", "insecure_nbd"},)
+
+
+def refusals(view: View, host: Row, pool: PoolNetwork) -> Iterator[ApiError]:
+    """Say why a host cannot join, in the real server's order; nothing when it can."""
+    pifs = [view.row("PIF", ref) for ref in host.PIFs]
+    kinds = {network_config.kind_of(pif) for pif in pifs}
+    if network_config.BOND in kinds:
+        yield err.POOL_JOINING_HOST_HAS_BONDS()
+    if network_config.TUNNEL in kinds:
+        yield err.POOL_JOINING_HOST_HAS_TUNNELS()
+    if network_config.SRIOV in kinds:
+        yield err.POOL_JOINING_HOST_HAS_NETWORK_SRIOVS()
+    if any(pif.VLAN != -1 and not pif.management for pif in pifs):
+        yield err.POOL_JOINING_HOST_HAS_NON_MANAGEMENT_VLANS()
+    management = next((pif for pif in pifs if pif.management), None)
+    own = -1 if management is None else management.VLAN
+    if own != pool.management_vlan:
+        yield err.POOL_JOINING_HOST_MANAGEMENT_VLAN_DOES_NOT_MATCH(
+            str(own), str(pool.management_vlan)
+        )
+    if host.software_version.get("network_backend") != pool.backend:
+        yield err.OPERATION_NOT_ALLOWED("Network backends differ")
+    if management is not None and management.primary_address_type != pool.primary_address_type:
+        yield err.PIF_INCOMPATIBLE_PRIMARY_ADDRESS_TYPE(management.ref)
+    mine = {purpose for network in view.rows("network") for purpose in network.purpose}
+    for pair in EXCLUSIVE:
+        if len(pair & (mine | pool.purposes)) > 1:
+            yield err.NETWORK_INCOMPATIBLE_PURPOSES(*sorted(pair))
+
+
+def brought(view: View, host: Row, pool_bridges: Collection[str]) -> tuple[Brought, ...]:
+    """Say what becomes of each network of a joining host.
+
+    A network with a card of the host, and the host's internal one, keep their bridges.
+    """
+    found: list[Brought] = []
+    for network in view.rows("network"):
+        cards = (view.row("PIF", ref) for ref in network.PIFs)
+        with_card = any(pif.physical and pif.host == host.ref for pif in cards)
+        if not (with_card or network_config.is_internal_management(network)):
+            found.append(Brought(Ref(network.ref), "", "anew"))
+        elif network.bridge in pool_bridges:
+            found.append(Brought(Ref(network.ref), network.bridge, "same"))
+        else:
+            found.append(Brought(Ref(network.ref), network.bridge, "introduce"))
+    return tuple(found)
 
 
 def take_over(view: View, master: Row, host: Row) -> TakeOver:

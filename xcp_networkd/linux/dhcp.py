@@ -59,6 +59,16 @@ esac
 exit 0
 """.replace("@HEADER@", name_servers.HEADER)
 
+KEEPER: Final = """\
+#!/bin/sh
+# Keeps a client running; written by networkd.  It ends by itself where there is no link-local
+# address yet, and must not stay away when it is killed.
+while :; do
+    "$@"
+    sleep 1
+done
+"""
+
 
 def configuration(*, gateway: bool, dns: bool) -> str:
     """Give the client's configuration: routers and servers only where they are wanted."""
@@ -116,12 +126,24 @@ class DhcpClients:
             raise errors.script_error("dhclient is not installed")
         self.stop(interface, version)
         self._folder.mkdir(parents=True, exist_ok=True)
-        script = self._folder / "script"
-        script.write_text(SCRIPT, encoding="ascii")
-        script.chmod(0o755)
+        script, keeper = self._folder / "script", self._folder / "keeper"
+        for file, text in ((script, SCRIPT), (keeper, KEEPER)):
+            file.write_text(text, encoding="ascii")
+            file.chmod(0o755)
         conf = self._file(interface, version, "conf")
         conf.write_text(configuration(gateway=gateway, dns=dns), encoding="ascii")
-        arguments = [program, f"-{version}", "-d", "-q", "-sf", str(script), "-cf", str(conf)]
+        arguments = [
+            "/bin/sh",
+            str(keeper),
+            program,
+            f"-{version}",
+            "-d",
+            "-q",
+            "-sf",
+            str(script),
+            "-cf",
+            str(conf),
+        ]
         # Its own pid file must not be the shared default; ours is written here, before it runs.
         arguments += ["-pf", str(self._file(interface, version, "own-pid"))]
         arguments += ["-lf", str(self._file(interface, version, "leases"))]
@@ -142,7 +164,7 @@ class DhcpClients:
         pid = self._process(interface, version)
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)  # the client, too: it is a session of its own
             child = self._children.pop(pid, None)
             if child is not None:
                 child.wait(KILL_TIMEOUT_S)

@@ -5,7 +5,15 @@ import pytest
 from tests.unit.api.network.network_server import NetworkServer
 from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.db.row import Row
-from xapi_py.plan.joining_networks import NewBond, NewVlan, TakeOver, take_over
+from xapi_py.plan.joining_networks import (
+    NewBond,
+    NewVlan,
+    PoolNetwork,
+    TakeOver,
+    brought,
+    refusals,
+    take_over,
+)
 
 
 class Joining:
@@ -98,3 +106,61 @@ def test_vlans_are_left_out_where_the_host_says_so(joining: Joining) -> None:
     assert len(joining.plan.vlans) == 1
     joining.server.put("host", joining.host, other_config={"sync_vlans": "nosync"})
     assert joining.plan.nothing
+
+
+POOL = PoolNetwork(-1, "openvswitch", "IPv4", frozenset({"xenbr0", "xenapi"}))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> NetworkServer:
+    return NetworkServer(tmp_path)
+
+
+def codes(server: NetworkServer, pool: PoolNetwork = POOL) -> list[str]:
+    host = server.db.row("host", server.this_host)
+    return [problem.code for problem in refusals(server.db, host, pool)]
+
+
+def test_host_with_cards_alone_may_join(server: NetworkServer) -> None:
+    assert codes(server) == []
+
+
+def test_everything_a_joining_host_must_not_have_is_named_in_order(server: NetworkServer) -> None:
+    server.do("PIF.reconfigure_ip", server.pif("eth3"), "DHCP", "", "", "", "")
+    server.tunnel(server.pif("eth3"))
+    server.vlan(server.pif("eth3"), 7)
+    server.bond("eth1", "eth2")
+    server.sriov(server.pif("eth3"))
+    server.do("network.add_purpose", server.network(), "insecure_nbd")
+    pool = PoolNetwork(25, "bridge", "IPv6", purposes=frozenset({"nbd"}))
+    assert codes(server, pool) == [
+        "POOL_JOINING_HOST_HAS_BONDS",
+        "POOL_JOINING_HOST_HAS_TUNNELS",
+        "POOL_JOINING_HOST_HAS_NETWORK_SRIOVS",
+        "POOL_JOINING_HOST_HAS_NON_MANAGEMENT_VLANS",
+        "POOL_JOINING_HOST_MANAGEMENT_VLAN_DOES_NOT_MATCH",
+        "OPERATION_NOT_ALLOWED",
+        "PIF_INCOMPATIBLE_PRIMARY_ADDRESS_TYPE",
+        "NETWORK_INCOMPATIBLE_PURPOSES",
+    ]
+
+
+def test_management_vlan_of_the_pool_is_no_hindrance(server: NetworkServer) -> None:
+    vlan = server.vlan(server.pif("eth1"), 25)
+    for row in server.db.rows("PIF"):
+        server.put("PIF", Ref(row.ref), management=row.ref == vlan)
+    assert codes(server, PoolNetwork(25, "openvswitch", "IPv4")) == []
+
+
+def test_networks_with_cards_keep_their_bridges_and_others_come_anew(
+    server: NetworkServer,
+) -> None:
+    private = server.network()
+    host = server.db.row("host", server.this_host)
+    found = {
+        item.network: (item.bridge, item.how) for item in brought(server.db, host, POOL.bridges)
+    }
+    assert found[server.network_of(server.pif("eth0"))] == ("xenbr0", "same")
+    assert found[server.network_of(server.pif("eth1"))] == ("xenbr1", "introduce")
+    assert found[private] == ("", "anew")
+    assert ("xenapi", "same") in found.values()
