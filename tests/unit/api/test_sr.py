@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -259,3 +260,34 @@ def test_the_first_storage_is_made_once(server: Services) -> None:
     server.wait(storage.bring_up(server.toolstack))
     left = [row.name_label for row in server.db.rows("SR")]
     assert left == [label for label in labels if label != "NFS ISO library"]
+
+
+def test_an_sr_whose_record_cannot_be_kept_does_not_stay_on_its_storage(server: Services) -> None:
+    keys = ("SR.attach", "SR.destroy")
+    called: list[str] = []
+
+    def noting(key: str, method: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            called.append(key)
+            return method(*arguments, **named)
+
+        return call
+
+    for key in keys:
+        server.smd.methods[key] = noting(key, server.smd.methods[key])
+    made = server.smd.methods["SR.create"]
+
+    async def create(*arguments: Any, **named: Any) -> Any:
+        answer = await made(*arguments, **named)
+        ref = server.db.by_uuid("SR", named["sr"])
+        with server.db.transaction() as tx:
+            tx.delete("SR", ref)  # what was made finds no record
+        return answer
+
+    server.smd.methods["SR.create"] = create
+    config = {"device": "/dev/sdb"}
+    create_call = ("SR.create", server.here, config, "0", "s", "", "ext", "user", False, {})
+    assert server.refusal(*create_call)[0] == "HANDLE_INVALID"
+    assert called == list(keys)
+    server.smd.methods["SR.create"] = made
+    assert server.do(*create_call)

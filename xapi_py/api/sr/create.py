@@ -79,9 +79,12 @@ async def make(call: Call, host: Ref, wanted: Wanted) -> Ref:
     async with Undo() as undo:
         sr = _unfinished_row(call, wanted)
         undo.push("delete the SR's record", lambda: _delete(call, sr))
-        made = await on_host(call, host, "SR.create", _parameters(call, sr, host, wanted), sr=sr)
+        parameters = _parameters(call, sr, host, wanted)
+        made = await on_host(call, host, "SR.create", parameters, sr=sr)
+        undo.push("remove the SR", lambda: _unmake(call, host, parameters, made))
         stored_config = _stored_config(call, wanted.device_config, made["device_config"])
         pbds = _finish(call, sr, host, wanted, stored_config, made["sm_config"])
+        await call.db.durable()
     for ref in pbds:
         await _plug_if_possible(call, ref)
     return sr
@@ -107,7 +110,7 @@ def _unfinished_row(call: Call, wanted: Wanted) -> Ref:
         )
 
 
-def _parameters(call: Call, sr: Ref, host: Ref, wanted: Wanted) -> dict[str, object]:
+def _parameters(call: Call, sr: Ref, host: Ref, wanted: Wanted) -> dict[str, Any]:
     return {
         "sr": call.db.row("SR", sr).uuid,
         "type": wanted.type,
@@ -158,9 +161,24 @@ async def _plug_if_possible(call: Call, ref: Ref) -> None:
         log.warning("%s is not plugged: %s", ref, problem.description)
 
 
+async def _unmake(
+    call: Call, host: Ref, parameters: Mapping[str, Any], made: Mapping[str, Any]
+) -> None:
+    """Remove an SR that was just made from its storage."""
+    attach = {
+        "sr": parameters["sr"],
+        "type": parameters["type"],
+        "device_config": {**parameters["device_config"], **made["device_config"]},
+        "sm_config": made["sm_config"],
+    }
+    await on_host(call, host, "SR.attach", attach)
+    await on_host(call, host, "SR.destroy", {"sr": parameters["sr"]})
+
+
 def _delete(call: Call, sr: Ref) -> None:
-    with call.db.transaction() as tx:
-        delete_rows(call.db, tx, sr)
+    if call.db.find("SR", sr) is not None:
+        with call.db.transaction() as tx:
+            delete_rows(call.db, tx, sr)
 
 
 def unfinished(call: Call) -> list[Ref]:
