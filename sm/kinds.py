@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from sm.block.raw_kinds import RAW_KINDS
 from sm.files.kinds import KINDS as FILE_KINDS
 from sm.files.kinds import Host, Kind
 from sm.volumes.kinds import VOLUME_KINDS
@@ -12,4 +13,5 @@ KINDS: Final[Mapping[str, Callable[[str, Host], Kind]]] = {
     **FILE_KINDS,
     **VOLUME_KINDS,
     **LUN_KINDS,
+    **RAW_KINDS,
 }

@@ -47,6 +47,17 @@ class Library:
 
     def scan(self) -> list[Vdi]:
         """All images; names that are no text, folders and other files are left out."""
+        found = {
+            uuid: replace(vdi, **self._given.get(uuid, {}))  # type: ignore[arg-type]
+            for uuid, vdi in self.found().items()
+        }
+        if found != self._found:
+            self._generation += 1
+        self._found = found
+        return list(found.values())
+
+    def found(self) -> dict[str, Vdi]:
+        """What is there, under its own names."""
         found: dict[str, Vdi] = {}
         with disk_errors(errors.backend_failure(errors.SR_SCAN, "the folder cannot be read")):
             for entry in sorted(os.scandir(self.folder), key=lambda e: e.name):
@@ -54,13 +65,11 @@ class Library:
                     entry.name.encode("utf-8")
                     vdi = self._device(entry) if self.type == "udev" else self._image(entry)
                     if vdi is not None:
-                        found[vdi.uuid] = replace(vdi, **self._given.get(vdi.uuid, {}))  # type: ignore[arg-type]
-        if found != self._found:
-            self._generation += 1
-        self._found = found
-        return list(found.values())
+                        found[vdi.uuid] = vdi
+        return found
 
-    def _uuid(self, name: str) -> str:
+    def uuid_of(self, name: str) -> str:
+        """The uuid of what has a name."""
         return str(uuid.uuid5(uuid.UUID(self.uuid), name))
 
     def _image(self, entry: os.DirEntry[str]) -> Vdi | None:
@@ -68,7 +77,7 @@ class Library:
             return None
         size = entry.stat().st_size
         return Vdi(
-            self._uuid(entry.name),
+            self.uuid_of(entry.name),
             location=entry.name,
             name_label=entry.name,
             virtual_size=size,
@@ -84,7 +93,7 @@ class Library:
         size = _device_bytes(path)
         drive = "cd" if self.folder.name == "cd" else "block"
         return Vdi(
-            self._uuid(entry.name),
+            self.uuid_of(entry.name),
             location=path,
             name_label=os.path.basename(path),
             name_description="optical drive" if drive == "cd" else "removable disk",
@@ -142,10 +151,10 @@ class Library:
                     os.fsync(file.fileno())
             except FileExistsError:
                 raise errors.backend_failure(errors.VDI_EXISTS, name) from None
-        self._given[self._uuid(name)] = {"read_only": False}
+        self._given[self.uuid_of(name)] = {"read_only": False}
         self.scan()
-        self._tell(self._uuid(name))
-        return self.disk(self._uuid(name))
+        self._tell(self.uuid_of(name))
+        return self.disk(self.uuid_of(name))
 
     def _tell(self, vdi: str) -> None:
         self.notify("vdi", self.uuid, vdi)

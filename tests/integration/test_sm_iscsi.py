@@ -22,7 +22,7 @@ from tests.integration.iscsi_target import (
     free_port,
     tgt,
 )
-from tests.unit.sm.files.file_host import code, needs_qemu, wait
+from tests.unit.sm.files.file_host import FileHost, code, needs_qemu, wait
 from tests.unit.sm.volumes.fake_san import FakeSan, FakeTarget
 from tests.unit.sm.volumes.volume_host import VolumeHost
 from xapi_py.base.names import new_uuid
@@ -214,3 +214,18 @@ def test_several_paths_become_one_device(host: VolumeHost, tgt: Tgt) -> None:
 
 def test_keys_of_later_steps_do_not_change_the_order(host: VolumeHost) -> None:
     assert create(host, SCSIid="x")[0] == "96"
+
+
+def test_luns_as_disks(host: VolumeHost) -> None:
+    raw = FileHost(host.folder, "iscsi", system=host.lvm)
+    config = {**host.config, "targetIQN": OPEN}
+    wait(raw.driver.create(raw.sr_uuid, config, {}, "", "", 0))
+    assert texts(wait(raw.driver.probe(config, {})), "SR/TargetIQN") == [OPEN]
+    raw.attach(config)
+    found = raw.vdis().values()
+    assert {v.location for v in found} == {f"3{NAA.format(1, n)}" for n in (1, 2)}
+    assert {v.virtual_size for v in found} == {64 * MIB, 128 * MIB}
+    first = min(found, key=lambda v: v.virtual_size)
+    assert wait(raw.sr.vdi_attach(first.uuid, True)).path == str(san(host).dev / "sdi1")
+    wait(raw.sr.detach())
+    assert not list((san(host).sys / "class" / "iscsi_session").iterdir())
