@@ -12,6 +12,7 @@ from typing import Final
 
 from sm import errors
 from sm.files.images import Images
+from sm.files.merge_job import MergeJob
 from sm.files.storage_daemon import StorageDaemon, node_name
 
 ACTIVE: Final = "active"
@@ -179,16 +180,16 @@ class Backends:
 
     def start_merge(self, vdi: str, node: str, into: str) -> None:
         """Let an active disk's backend merge an image into its parent."""
-        self._daemon(vdi).start_commit(self._images.path(node), self._images.path(into))
+        MergeJob(self._daemon(vdi)).start(self._images.path(node), self._images.path(into))
 
     def merge_state(self, vdi: str) -> tuple[str, float]:
         """State and progress of such a merge."""
-        return self._daemon(vdi).commit_state()
+        return MergeJob(self._daemon(vdi)).state()
 
     def finish_merge(self, vdi: str) -> None:
         """Let the disk use the parent."""
-        self._daemon(vdi).finish_commit()
+        MergeJob(self._daemon(vdi)).finish()
 
     def cancel_merge(self, vdi: str) -> None:
         """Give such a merge up."""
-        self._daemon(vdi).cancel_commit()
+        MergeJob(self._daemon(vdi)).cancel()

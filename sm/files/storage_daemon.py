@@ -234,65 +234,7 @@ class StorageDaemon:
             self.command("blockdev-del", {"node-name": name})
             raise
 
-    def start_commit(self, node: Path, into: Path) -> None:
-        """Begin to merge an open image into its backing file."""
-        arguments = {
-            "job-id": "merge",
-            "device": self.image(),
-            "top-node": node_name(node),
-            "base-node": node_name(into),
-            "backing-file": into.name,
-            "auto-dismiss": False,
-        }
-        if arguments["device"] == arguments["top-node"]:
-            del arguments["backing-file"]
-        self.command("block-commit", arguments)
-
-    def commit_state(self) -> tuple[str, float]:
-        """State of the merge, and how much is done, 0..1; "" when there is none.
-
-        States are QEMU's: "ready" waits for ``finish_commit``, "concluded" is over.
-        """
-        jobs = [j for j in self.command("query-jobs") if j["id"] == "merge"]
-        if not jobs:
-            return "", 1.0
-        (job,) = jobs
-        if job["status"] == "concluded" and job.get("error"):
-            self.command("job-dismiss", {"id": "merge"})
-            raise qemu.failure(job["error"])
-        total = max(1, job["total-progress"])
-        return str(job["status"]), min(1.0, job["current-progress"] / total)
-
-    def finish_commit(self) -> None:
-        """Let the disk use the parent, once the merge is ready or concluded."""
-        state, _ = self.commit_state()
-        if state == "ready":
-            self.command("job-complete", {"id": "merge"})
-        end = time.monotonic() + CALL_TIMEOUT_S
-        while state != "concluded":
-            if time.monotonic() > end:
-                raise errors.backend_failure(errors.EIO, "the merge does not end")
-            time.sleep(0.005)
-            state, _ = self.commit_state()
-        self.command("job-dismiss", {"id": "merge"})
-        self._drop_unused()
-
-    def cancel_commit(self) -> None:
-        """Give a merge up; the images stay as they are, the parent may hold more."""
-        state, _ = self.commit_state()
-        if not state:
-            return
-        if state != "concluded":
-            self.command("job-cancel", {"id": "merge"})
-        end = time.monotonic() + CALL_TIMEOUT_S
-        while time.monotonic() < end:
-            (state,) = [j["status"] for j in self.command("query-jobs") if j["id"] == "merge"]
-            if state == "concluded":
-                self.command("job-dismiss", {"id": "merge"})
-                return
-            time.sleep(0.005)
-
-    def _drop_unused(self) -> None:
+    def drop_unused(self) -> None:
         """Close images that the disk no longer uses, so that they can be deleted."""
         for node in self._nodes():
             name = node["node-name"]
