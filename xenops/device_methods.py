@@ -1,5 +1,6 @@
 """RPC methods on the devices of VMs."""
 
+import dataclasses
 from collections.abc import Mapping
 
 from xapi_py.base.rpc.server import CallContext, Method
@@ -27,6 +28,7 @@ class DeviceMethods(Methods):
             "VIF.move": self.vif_move,
             "VIF.set_carrier": self.vif_set_carrier,
             "VIF.set_locking_mode": self.vif_set_locking_mode,
+            "VIF.set_static_ip": self.vif_set_static_ip,
             "PCI.plug": self.pci_plug,
             "PCI.unplug": self.pci_unplug,
             "CONSOLE.open": self.console_open,
@@ -93,12 +95,18 @@ class DeviceMethods(Methods):
             changes["ipv6_allowed"] = ipv6_allowed
         return await self._vif(call, id, device, changes)
 
+    async def vif_set_static_ip(
+        self, call: Call, id: str, device: str, static_ip: dict[str, str]
+    ) -> dict[str, object]:
+        return await self._vif(call, id, device, {"static_ip": static_ip})
+
     async def _vif(
         self, call: Call, id: str, device: str, changes: dict[str, object]
     ) -> dict[str, object]:
         async def effect(vm: Vm, domid: int) -> None:
             vif: Vif = metadata.changed_vif(vm.md.vif(device), changes)
-            await self._backend.vif_update(domid, vif)
+            told = vif if "static_ip" in changes else dataclasses.replace(vif, static_ip={})
+            await self._backend.vif_update(domid, told)
             vm.md = vm.md.with_vif(vif)
 
         return await self.live(call, id, effect)

@@ -3,6 +3,7 @@
 Everything happens in namespaces of the test's own.
 """
 
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -156,6 +157,12 @@ def kernel_bond(outside: Namespace, *ports: str, mtu: int = 1500) -> None:
     whole_checksums(outside, "out")
 
 
+def aggregated(outside: Namespace) -> int:
+    """How many ports carry traffic in the peer's view."""
+    found = re.search(r"Number of ports: (\d+)", outside.run("cat", "/proc/net/bonding/out"))
+    return int(found[1]) if found else 0
+
+
 @pytest.mark.parametrize("hashing", ["tcpudp_ports", "src_mac"])
 def test_lacp_bond_agrees_with_the_kernel_of_its_peer(host: NetworkLab, hashing: str) -> None:
     needs_kernel("bond")
@@ -169,6 +176,7 @@ def test_lacp_bond_agrees_with_the_kernel_of_its_peer(host: NetworkLab, hashing:
     )
     echo = Echo(host.host, host.outside, GATEWAY)
     until(lambda: host.links()["bond0"]["links_up"] == 2, 40, "LACP on both links")
+    until(lambda: aggregated(host.outside) == 2, 40, "both links in the peer's aggregate")
     until(echo.passes, 20, "traffic over the bond")
     before = host.call("Network.stats")
     for _ in range(20):

@@ -241,37 +241,38 @@ def _configuration(
     return (address,), gateway
 
 
+async def _store_configuration(call: Call, vif: Ref, **fields: object) -> None:
+    """Store the guest's address settings, and tell them to a guest that has the device."""
+    row = call.db.row("VIF", vif)
+    before = {name: getattr(row, name) for name in fields}
+    async with Undo() as undo:
+        _store(call, vif, **fields)
+        undo.push("put the record back", lambda: _store(call, vif, **before))
+        vm = call.db.find("VM", row.VM)
+        if vm is not None and _is_attached(row, vm):
+            params = {"id": vm.uuid, "device": row.device, "static_ip": devices.static_ip(row)}
+            await xenops(call, home(vm), "VIF.set_static_ip", params, vm=vm.ref, device=vif)
+
+
 @message("VIF.configure_ipv4")
-def configure_ipv4(call: Call, self: Ref, mode: str, address: str, gateway: str) -> None:
-    """Set the address the guest agent is told.
+async def configure_ipv4(call: Call, self: Ref, mode: str, address: str, gateway: str) -> None:
+    """Set the address the guest agent is told, at once when the device is plugged.
 
     Errors: INVALID_CIDR_ADDRESS_SPECIFIED, INVALID_IP_ADDRESS_SPECIFIED.
     """
     call.db.row("VIF", self)
     addresses, router = _configuration(4, mode, address, gateway)
-    with call.db.transaction() as tx:
-        tx.update(
-            "VIF",
-            self,
-            ipv4_configuration_mode=mode,
-            ipv4_addresses=addresses,
-            ipv4_gateway=router,
-        )
+    fields = {"ipv4_configuration_mode": mode, "ipv4_addresses": addresses, "ipv4_gateway": router}
+    await _store_configuration(call, self, **fields)
 
 
 @message("VIF.configure_ipv6")
-def configure_ipv6(call: Call, self: Ref, mode: str, address: str, gateway: str) -> None:
-    """Set the address the guest agent is told; errors as for IPv4."""
+async def configure_ipv6(call: Call, self: Ref, mode: str, address: str, gateway: str) -> None:
+    """Set the address the guest agent is told; as for IPv4."""
     call.db.row("VIF", self)
     addresses, router = _configuration(6, mode, address, gateway)
-    with call.db.transaction() as tx:
-        tx.update(
-            "VIF",
-            self,
-            ipv6_configuration_mode=mode,
-            ipv6_addresses=addresses,
-            ipv6_gateway=router,
-        )
+    fields = {"ipv6_configuration_mode": mode, "ipv6_addresses": addresses, "ipv6_gateway": router}
+    await _store_configuration(call, self, **fields)
 
 
 @message("VIF.set_trunks")

@@ -170,7 +170,7 @@ def vif_mtu(vif: Row, network: Row | None) -> int:
     return _number(vif.other_config, "mtu", fallback) or 1500
 
 
-def _static_ip(vif: Row) -> dict[str, str]:
+def static_ip(vif: Row) -> dict[str, str]:
     found = {}
     if vif.ipv4_configuration_mode == "Static" and len(vif.ipv4_addresses):
         found = {"address": vif.ipv4_addresses[0], "gateway": vif.ipv4_gateway}
@@ -206,7 +206,7 @@ def vif_record(view: View, vif: Row) -> dict[str, Value]:
             "vif-uuid": vif.uuid,
             "network-uuid": network.uuid if network is not None else "",
         },
-        "static_ip": _static_ip(vif),
+        "static_ip": static_ip(vif),
     }
 
 

@@ -1,7 +1,7 @@
 """One DHCP client a device: Debian's ``dhclient`` with our own script.
 
 The client outlives this daemon and sets the address itself, so that a lease is renewed
-while the daemon is down.
+while the daemon is down; a small script starts it again when it ends.
 """
 
 import contextlib

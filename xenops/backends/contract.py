@@ -293,7 +293,10 @@ class Backend(Protocol):
     async def vif_unplug(self, domid: int, device: str, *, force: bool) -> None: ...
 
     async def vif_update(self, domid: int, vif: Vif) -> None:
-        """Take over bridge, carrier, locking mode and addresses of a plugged VIF."""
+        """Take over bridge, carrier, locking mode and addresses of a plugged VIF.
+
+        With ``static_ip`` empty the guest's own address settings stay as they are.
+        """
 
     async def pci_plug(self, domid: int, pci: Passthrough) -> None: ...
 

@@ -172,6 +172,24 @@ def test_vif_record_tells_what_the_device_has_when_the_host_fails(
     assert not pool.db.row("VIF", vif).current_operations
 
 
+def test_address_settings_reach_a_running_guest_and_stay_over_other_changes(pool: Pool) -> None:
+    vif = pool.do("VIF.create", vif_record(VM=pool.running(), network=network(pool)))
+    pool.do("VIF.plug", vif)
+    pool.do("VIF.configure_ipv4", vif, "Static", "10.0.0.5/24", "10.0.0.1")
+    pool.do("VIF.set_locking_mode", vif, "disabled")
+    vm = pool.host.operations.vms.get(pool.row(pool.db.row("VIF", vif).VM).uuid)
+    assert vm.md.vif("0").static_ip == {
+        "enabled": "1",
+        "address": "10.0.0.5/24",
+        "gateway": "10.0.0.1",
+        "enabled6": "0",
+    }
+    assert pool.host.caller.calls.count("VIF.set_static_ip") == 1
+    pool.host.caller.reachable = False
+    pool.refusal("VIF.configure_ipv4", vif, "None", "", "")
+    assert pool.db.row("VIF", vif).ipv4_configuration_mode == "Static"
+
+
 @pytest.mark.parametrize(
     ("mode", "address", "gateway", "error"),
     [

@@ -131,13 +131,16 @@ def private_keys(where: Place, vif: Vif) -> dict[str, str]:
 
 
 def changes(where: Place, before: PluggedVif, vif: Vif) -> dict[str, str]:
-    """Give the keys to write when a plugged device gets other settings."""
+    """Give the keys to write when a plugged device gets other settings.
+
+    The guest's address settings are told anew when there are any.
+    """
     keys = {f"{where.private}/{k}": v for k, v in private_keys(where, vif).items()}
     keys[f"{where.mirror}/record"] = plugged(vif).record()
     keys[f"{where.backend}/bridge"] = vif.bridge
     if has_carrier(vif) != before.carrier:
         keys[f"{where.frontend}/disconnect"] = "0" if has_carrier(vif) else "1"
-    return keys
+    return keys | {node.path: node.value for node in static_ip_nodes(where, vif)}
 
 
 def static_ip_nodes(where: Place, vif: Vif) -> list[Node]:
