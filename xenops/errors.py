@@ -88,6 +88,16 @@ def invalid_metadata(text: str) -> RpcError:
     return RpcError("Invalid_metadata", text)
 
 
+def migration_failed(vm: str, text: str) -> RpcError:
+    """The guest could not be moved and goes on where it is."""
+    return RpcError("Migration_failed", vm, text)
+
+
+def migration_undecided(vm: str, text: str) -> RpcError:
+    """The guest may run on the other host, which cannot be asked; it is stopped here."""
+    return RpcError("Migration_undecided", vm, text)
+
+
 def unimplemented(feature: str) -> RpcError:
     """The backend cannot do this."""
     return RpcError("Unimplemented", feature)

@@ -180,15 +180,6 @@ class Operations:
 
         await self.perform(dbg, vm_id, work)
 
-    async def resume_fast(self, dbg: str, vm_id: str) -> None:
-        """Let a domain that stopped to suspend go on without an image."""
-
-        async def work(vm: Vm, task: Task) -> None:
-            self._expect(vm, "Running", "Paused")
-            await self._backend.resume_fast(self.domid(vm))
-
-        await self.perform(dbg, vm_id, work)
-
     async def device(self, dbg: str, vm_id: str, step: Step) -> None:
         """Plug or unplug a device of a running or paused VM."""
 
@@ -290,6 +281,7 @@ class Operations:
     def note_end(self, vm: Vm, reason: ShutdownReason, initiator: str) -> None:
         """Remember why a VM halted, and by whom: "guest" or "toolstack"."""
         vm.extra.suspend_memory_bytes, vm.extra.image = 0, {}
+        vm.extra.handed_over = False
         vm.extra.last_shutdown = {
             "reason": reason.value,
             "initiator": initiator,

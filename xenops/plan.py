@@ -132,6 +132,17 @@ def arrive(md: VmMetadata) -> Serial:
     return Serial("VM.migrate", (*steps, *_devices(md, fresh=False), *_finish(md)))
 
 
+def make_empty() -> Serial:
+    """Plan a domain for memory that comes from another host."""
+    return Serial("VM.receive", (Atom(AtomKind.CREATE, option="resume"),))
+
+
+def settle(md: VmMetadata) -> Serial:
+    """Plan from a paused domain that has its memory to a running one with its devices."""
+    devices = _devices(md, fresh=False)
+    return Serial("VM.receive", (*devices, *_finish(md), Atom(AtomKind.UNPAUSE)))
+
+
 def shutdown(md: VmMetadata, *, clean: bool) -> tuple[Serial, Serial]:
     """Plan from a domain to none: (what may be cancelled, what may not)."""
     reason = "clean-shutdown" if clean else "hard-shutdown"

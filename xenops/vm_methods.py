@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from xapi_py.base.rpc.server import CallContext, Method
-from xenops import errors, metadata
+from xenops import errors, metadata, migrating
 from xenops.backends.contract import GuestAction
 from xenops.moving import move
 from xenops.rpc_group import Methods
@@ -35,6 +35,8 @@ class VmMethods(Methods):
             "VM.resume": self.vm_resume,
             "VM.resume_fast": self.vm_resume_fast,
             "VM.migrate": self.vm_migrate,
+            "VM.receive": self.vm_receive,
+            "VM.send": self.vm_send,
             "VM.set_vcpus": self.vm_set_vcpus,
             "VM.set_memory_dynamic_range": self.vm_set_memory_dynamic_range,
             "VM.set_shadow_multiplier": self.vm_set_shadow_multiplier,
@@ -108,13 +110,20 @@ class VmMethods(Methods):
         return await self.op(self._operations.resume(call.dbg, id, where, paused=paused))
 
     async def vm_resume_fast(self, call: Call, id: str) -> dict[str, object]:
-        return await self.op(self._operations.resume_fast(call.dbg, id))
+        return await self.op(migrating.go_on(self._operations, call.dbg, id))
 
     async def vm_migrate(self, call: Call, id: str, md: object = None) -> dict[str, object]:
         fresh = None if md is None else metadata.parse(md)
         if fresh is not None and fresh.vm.id != id:
             raise errors.invalid_metadata("md: of another VM")
         return await self.op(move(self._operations, call.dbg, id, fresh))
+
+    async def vm_receive(self, call: Call, id: str, token: str) -> dict[str, object]:
+        address = await migrating.receive(self._operations, call.dbg, id, token)
+        return self.done({"address": address})
+
+    async def vm_send(self, call: Call, id: str, address: str, token: str) -> dict[str, object]:
+        return await self.op(migrating.send(self._operations, call.dbg, id, address, token))
 
     async def vm_set_vcpus(self, call: Call, id: str, n: int) -> dict[str, object]:
         most = self._vms.get(id).md.vm.vcpu_max

@@ -23,7 +23,8 @@ class Extra:
     Everything a suspended VM needs beyond its metadata is in here: it travels
     as the opaque ``domains`` text of the metadata.  ``image`` is the suspend
     image itself where the disk had no path.  ``rebooting`` says that a domain
-    was ended in order to make a new one.  ``active_*``: devices that are to be
+    was ended in order to make a new one.  ``handed_over``: its domain stopped to
+    go to another host, and may run there.  ``active_*``: devices that are to be
     plugged as long as the VM has a domain or is suspended.
     """
 
@@ -34,6 +35,7 @@ class Extra:
     platformdata: dict[str, str] = field(default_factory=dict)
     image: dict[str, object] = field(default_factory=dict)
     rebooting: bool = False
+    handed_over: bool = False
     last_shutdown: dict[str, object] = field(default_factory=dict)
     active_vbds: tuple[str, ...] = ()
     active_vifs: tuple[str, ...] = ()

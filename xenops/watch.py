@@ -56,7 +56,9 @@ class Watch:
         async def work(vm: Vm, task: Task) -> None:
             self._looking.discard(vm_id)
             domain = self._backend.find(vm_id)
-            if domain is not None and domain.shutdown is not None:
+            if vm.extra.handed_over:
+                log.warning("%s stays as it is: it may run on another host", vm_id)
+            elif domain is not None and domain.shutdown is not None:
                 await self._react(vm, domain.shutdown, task)
 
         try:
@@ -99,6 +101,8 @@ class Watch:
                     self._by_itself(self._finish_reboot(vm.id), f"reboot of {vm.id}")
             elif not domain.survivable:
                 self._by_itself(self._discard(vm.id), f"half-made domain of {vm.id}")
+            elif vm.extra.handed_over:
+                log.warning("%s stays as it is: it may run on another host", vm.id)
             elif domain.shutdown is ShutdownReason.SUSPEND:
                 self._by_itself(self._finish_suspend(vm.id), f"suspend of {vm.id}")
             elif domain.shutdown is not None:

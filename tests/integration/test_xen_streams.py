@@ -54,7 +54,7 @@ class Told:
     """The daemon: remembers what it was asked, answers as it is told to."""
 
     def __init__(self, **answers: Any) -> None:
-        self.answers = {"suspend": True, "log_dirty": True, **answers}
+        self.answers = {"suspend": True, "log_dirty": True, "let_go": True, **answers}
         self.asked: list[str] = []
 
     def __call__(self, message: Mapping[str, Any]) -> Any:
@@ -196,6 +196,18 @@ def test_a_target_that_fails_leaves_the_guest_where_it_is(tmp_path: Path, step: 
     move = Move(tmp_path, **{step: {"failed": "not enough memory"}})
     assert move.given == {"outcome": "here", "text": "not enough memory"}
     assert move.taken == {"running": False, "text": "not enough memory"}
+
+
+def test_disks_that_cannot_be_given_up_keep_the_guest(tmp_path: Path) -> None:
+    move = Move(tmp_path, let_go=None)
+    assert move.given == {"outcome": "here", "text": "the disks could not be given up"}
+    assert move.taken["running"] is False
+
+
+@pytest.mark.parametrize("step", ["create", "finish", "run"])
+def test_a_daemon_that_ends_on_the_way_does_not_get_the_guest(tmp_path: Path, step: str) -> None:
+    move = Move(tmp_path, **{step: None})
+    assert (move.given["outcome"], move.taken["running"]) == ("here", False)
 
 
 def test_a_guest_that_does_not_stop_stays(tmp_path: Path) -> None:

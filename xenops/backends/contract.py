@@ -13,7 +13,7 @@ kind "domain" for a domain that is gone.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from xenops.metadata import Disk, Passthrough, Vbd, Vif, VmConfig, VmMetadata
 
@@ -167,6 +167,42 @@ class SavedMemory:
     inline: Mapping[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """How a migration to another host ended.
+
+    "there": the guest runs on the other host and is to be ended here.  "here":
+    it is to go on here; ``text`` says why.  "unknown": the last step was asked
+    for and the other host cannot be reached: the domain must stay as it is.
+    """
+
+    outcome: Literal["there", "here", "unknown"]
+    text: str = ""
+
+
+class SendSteps(Protocol):
+    """What a source does on its way, when the backend says so."""
+
+    async def suspend(self) -> None:
+        """Have the guest stop so that the last of its memory can be sent."""
+
+    async def let_go(self) -> None:
+        """Give up the guest's disks; it never runs here again unless the move is taken back."""
+
+    def progress(self, fraction: float) -> None:
+        """So much of the present round is done."""
+
+
+class ReceiveSteps(Protocol):
+    """What a target does on its way."""
+
+    async def create(self, hello: Mapping[str, Any]) -> int:
+        """Make an empty domain for what the source says of its guest, and give its id."""
+
+    async def run(self) -> None:
+        """Give the domain its devices and let it run; when it fails nothing is left."""
+
+
 class Backend(Protocol):
     """A hypervisor."""
 
@@ -231,6 +267,23 @@ class Backend(Protocol):
         """Write the image of a domain that has stopped to suspend.
 
         Errors: IO_error; the domain can be resumed after it.
+        """
+
+    async def send(
+        self, domid: int, address: str, hello: Mapping[str, Any], steps: SendSteps
+    ) -> Migration:
+        """Give a running domain to the host that listens at an address.
+
+        ``address`` is ``unix:PATH`` or ``tcp:HOST:PORT``; ``hello`` goes to the
+        other end, its ``token`` says for whom it is meant.
+        """
+
+    async def receive(
+        self, vm: VmConfig, token: str, steps: ReceiveSteps, listening: Callable[[str], None]
+    ) -> Migration:
+        """Take a domain over; ``listening`` gets the path of the socket to send to.
+
+        "there" or "here", seen from the source: here is where it stays.
         """
 
     async def create_device_model(self, domid: int, vm: VmMetadata, *, restore: bool) -> None:

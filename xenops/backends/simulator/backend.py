@@ -1,9 +1,9 @@
 """The backend contract on simulated domains."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
@@ -18,7 +18,10 @@ from xenops.backends.contract import (
     GuestRequest,
     HostStat,
     Listener,
+    Migration,
+    ReceiveSteps,
     SavedMemory,
+    SendSteps,
     ShutdownReason,
     VbdStat,
     VifStat,
@@ -223,6 +226,16 @@ class SimulatorBackend(SimulatedDevices):
         except OSError as error:
             raise errors.io_error(str(error)) from error
         return SavedMemory(domain.memory)
+
+    async def send(
+        self, domid: int, address: str, hello: Mapping[str, Any], steps: SendSteps
+    ) -> Migration:
+        raise errors.unimplemented("live migration to another simulated host")
+
+    async def receive(
+        self, vm: VmConfig, token: str, steps: ReceiveSteps, listening: Callable[[str], None]
+    ) -> Migration:
+        raise errors.unimplemented("live migration to another simulated host")
 
     async def create_device_model(self, domid: int, vm: VmMetadata, *, restore: bool) -> None:
         domain = await self._step("create_device_model", domid)

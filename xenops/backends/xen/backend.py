@@ -1,7 +1,7 @@
 """The backend contract on Xen: each effect goes to the part that carries it out."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from xenops import errors
 from xenops.backends.contract import (
@@ -14,7 +14,10 @@ from xenops.backends.contract import (
     GuestRequest,
     HostStat,
     Listener,
+    Migration,
+    ReceiveSteps,
     SavedMemory,
+    SendSteps,
     ShutdownReason,
 )
 from xenops.backends.xen.control import Control
@@ -123,6 +126,16 @@ class XenBackend(DeviceEffects):
 
     async def save(self, domid: int, path: str) -> SavedMemory:
         return await self._parts.images.save(domid, path)
+
+    async def send(
+        self, domid: int, address: str, hello: Mapping[str, Any], steps: SendSteps
+    ) -> Migration:
+        return await self._parts.migrations.send(domid, address, hello, steps)
+
+    async def receive(
+        self, vm: VmConfig, token: str, steps: ReceiveSteps, listening: Callable[[str], None]
+    ) -> Migration:
+        return await self._parts.migrations.receive(vm, token, steps, listening)
 
     async def create_device_model(self, domid: int, vm: VmMetadata, *, restore: bool) -> None:
         if vm.vm.is_hvm:

@@ -1,11 +1,19 @@
 """What the backend is put together from beside the domains themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from xenops import errors
-from xenops.backends.contract import Console, SavedMemory, VbdStat, VifStat
+from xenops.backends.contract import (
+    Console,
+    Migration,
+    ReceiveSteps,
+    SavedMemory,
+    SendSteps,
+    VbdStat,
+    VifStat,
+)
 from xenops.metadata import Disk, Passthrough, Vbd, Vif, VmConfig, VmMetadata
 
 
@@ -101,6 +109,18 @@ class Images(Protocol):
     ) -> None: ...
 
 
+class Migrations(Protocol):
+    """Guests on their way to and from other hosts; errors as in the backend contract."""
+
+    async def send(
+        self, domid: int, address: str, hello: Mapping[str, Any], steps: SendSteps
+    ) -> Migration: ...
+
+    async def receive(
+        self, vm: VmConfig, token: str, steps: ReceiveSteps, listening: Callable[[str], None]
+    ) -> Migration: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """All of them."""
@@ -111,6 +131,7 @@ class Parts:
     consoles: Consoles
     device_model: DeviceModel
     images: Images
+    migrations: Migrations
 
     def of_domains(self) -> Sequence[Part]:
         """Give those that are found again and forgotten with their domain."""
@@ -232,6 +253,20 @@ class NoImages(Absent):
         raise self._refused()
 
 
+class NoMigrations(Absent):
+    """Guests stay where they are."""
+
+    async def send(
+        self, domid: int, address: str, hello: Mapping[str, Any], steps: SendSteps
+    ) -> Migration:
+        raise self._refused()
+
+    async def receive(
+        self, vm: VmConfig, token: str, steps: ReceiveSteps, listening: Callable[[str], None]
+    ) -> Migration:
+        raise self._refused()
+
+
 def none() -> Parts:
     """Give parts of a host on which domains have nothing but processors and memory."""
     return Parts(
@@ -241,4 +276,5 @@ def none() -> Parts:
         NoConsoles("consoles"),
         NoDeviceModel("emulated hardware"),
         NoImages("suspend images"),
+        NoMigrations("migration"),
     )

@@ -12,6 +12,7 @@ from xenops.backends.xen.hardware import Hardware
 from xenops.backends.xen.host import XenHost
 from xenops.backends.xen.host_facts import HostFacts
 from xenops.backends.xen.images import Images
+from xenops.backends.xen.migrations import Migrations
 from xenops.backends.xen.parts import Parts
 from xenops.backends.xen.services import assemble, connect
 from xenops.backends.xen.worker import Workers
@@ -30,6 +31,7 @@ def make_parts(host: XenHost, domains: Domains, build: Build, workers: Workers) 
         hardware.consoles,
         hardware.model,
         images,
+        Migrations(host, domains, build, workers, hardware.model),
     )
 
 

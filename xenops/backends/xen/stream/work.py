@@ -121,7 +121,8 @@ def send(memory: Memory, request: Mapping[str, Any], say: Say) -> Answer:
             link.expect("ready", WAIT_FOR_PEER_S)
             _send_memory(memory, link, request, say)
             link.expect("restored", WAIT_FOR_PEER_S)
-            say({"do": "let_go"})
+            if not say({"do": "let_go"}):
+                raise OSError(0, "the disks could not be given up")
             handed_over = True
             link.send({"kind": "handover"})
             link.expect("running", WAIT_FOR_PEER_S)
@@ -211,19 +212,13 @@ def _take_over(
         hello = link.expect("hello")
         if hello.get("token") != request["token"]:
             raise LinkLost(0, "the wrong guest")
-        made = say({"do": "create", "hello": hello})
-        if made.get("failed"):
-            raise OSError(0, str(made["failed"]))
+        made = _done(say({"do": "create", "hello": hello}))
         link.send({"kind": "ready"})
         restored = _receive_memory(memory, link, {**request, **made})
-        done = say({"do": "finish", **restored})
-        if done.get("failed"):
-            raise OSError(0, str(done["failed"]))
+        _done(say({"do": "finish", **restored}))
         link.send({"kind": "restored"})
         link.expect("handover", WAIT_FOR_PEER_S)
-        begun = say({"do": "run"})
-        if begun.get("failed"):
-            raise OSError(0, str(begun["failed"]))
+        _done(say({"do": "run"}))
     except (OSError, ImageError) as problem:
         text = getattr(problem, "strerror", None) or str(problem)
         _tell(link, {"kind": "failed", "text": text})
@@ -231,6 +226,15 @@ def _take_over(
     # It runs here from now on, whether the other end hears of it or not.
     _tell(link, {"kind": "running"})
     return True, ""
+
+
+def _done(answer: Any) -> Mapping[str, Any]:
+    """Check the daemon's answer to a step; none comes from a daemon that has ended."""
+    if not isinstance(answer, dict):
+        raise OSError(0, "the daemon has ended")
+    if answer.get("failed"):
+        raise OSError(0, str(answer["failed"]))
+    return answer
 
 
 def _receive_memory(memory: Memory, link: Link, request: Mapping[str, Any]) -> dict[str, Any]:
