@@ -1,0 +1,68 @@
+"""A guest on real Xen whose devices and memory come and go, with both daemons it needs."""
+
+import shlex
+from typing import Any
+
+from tests.system.xen_daemon import FOLDER, PROJECT, STATE, XenDaemon, metadata
+from tests.xenlab.lab import Host
+
+VM = "7c1f1a52-0000-4000-8000-000000000011"
+NAME = "devices"
+BRIDGE = "xenbr0"
+
+
+class Bench:
+    """A daemon, and the guest whose devices come and go."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.networkd()
+        self.daemon = XenDaemon(host)
+
+    def networkd(self) -> None:
+        """Start the network daemon with a bridge that the control domain is in."""
+        program = (
+            f"cd {PROJECT} && exec python3 -m xcp_networkd --backend bridge "
+            f"--socket {FOLDER}/networkd.sock --state {STATE} --log-file {FOLDER}/networkd.log"
+        )
+        self.host.output(
+            f"mkdir -p {FOLDER} {STATE}; ip link add {BRIDGE} type bridge; "
+            f"ip addr add 10.9.8.1/24 dev {BRIDGE}; ip link set {BRIDGE} up; "
+            f"setsid bash -c {shlex.quote(program)} >{FOLDER}/networkd.out 2>&1 </dev/null & "
+            f"echo $! >{FOLDER}/networkd.pid"
+        )
+
+    def stop(self) -> None:
+        """End both."""
+        self.daemon.stop()
+        self.host.run(f"kill $(cat {FOLDER}/networkd.pid); ip link del {BRIDGE}")
+
+    def call(self, method: str, **params: Any) -> Any:
+        """Make a call about the guest."""
+        return self.daemon.call(method, id=VM, **params)
+
+    def guest(self, ty: str = "PV", **more: Any) -> None:
+        """Start the guest and wait until it is up; what an earlier test left is ended."""
+        state = self.states().get(VM)
+        if state not in (None, "Halted"):
+            self.call("VM.shutdown", force=True)
+        self.host.run(f"rm -f /var/log/xen/console/guest-{NAME}.log")
+        md = metadata(VM, NAME, ty) | more
+        md["vm"]["pv"]["cmdline"] += " guest.ip=10.9.8.2/24"
+        self.daemon.call("VM.import_metadata", md=md)
+        self.call("VM.start")
+        self.said(f"GUEST READY {NAME}")
+
+    def states(self) -> dict[str, str]:
+        """Give the power states of all VMs."""
+        return {vm["id"]: vm["power_state"] for vm in self.daemon.call("VM.list")}
+
+    def said(self, words: str) -> None:
+        """Wait until the guest has written something to its console."""
+        self.daemon.wait_for_console(NAME, words)
+
+    def type(self, command: str) -> None:
+        """Type a command at the guest's console."""
+        path = self.call("CONSOLE.open", protocol="vt100")["path"]
+        line = shlex.quote(command + "\n")
+        self.host.output(f"printf %s {line} | timeout 3 socat -u - UNIX-CONNECT:{path} || true")
