@@ -52,6 +52,7 @@ class NetworkLab:
         }
         self._daemon: DaemonProcess | InsideDaemon | None = None
         self.guests: list[Namespace] = []
+        self.restart_switch: Callable[[], None] | None = None
 
     def needs(self, kind: str) -> None:
         """The kernel's bridges need its VLAN and bond devices; Open vSwitch has its own."""
@@ -160,9 +161,9 @@ def lab(system: str, folder: Path, **network: object) -> Iterator[NetworkLab]:
     with contextlib.ExitStack() as stack:
         host, outside = stack.enter_context(namespaces(2))
         real_backends.with_nics(host, outside)
-        if system == "openvswitch":
-            stack.enter_context(real_backends.switch(host, folder))
         made = NetworkLab(system, folder, host, outside, **network)
+        if system == "openvswitch":
+            made.restart_switch = stack.enter_context(real_backends.switch(host, folder))
         stack.callback(lambda: [guest.close() for guest in made.guests])
         stack.callback(made.stop)
         yield made

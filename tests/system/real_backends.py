@@ -42,8 +42,11 @@ def _tool(name: str) -> str:
 
 
 @contextlib.contextmanager
-def switch(space: Namespace, folder: Path) -> Iterator[None]:
-    """An Open vSwitch of the test's own, in user space: no kernel module is needed."""
+def switch(space: Namespace, folder: Path) -> Iterator[Callable[[], None]]:
+    """An Open vSwitch of the test's own, in user space: no kernel module is needed.
+
+    Gives what kills its daemon and starts it again, without the flows.
+    """
     schema = Path("/usr/share/openvswitch/vswitch.ovsschema")
     tool, server, daemon = (_tool(n) for n in ("ovsdb-tool", "ovsdb-server", "ovs-vswitchd"))
     environment = {**os.environ, "OVS_RUNDIR": str(folder), "OVS_LOGDIR": str(folder)}
@@ -63,7 +66,16 @@ def switch(space: Namespace, folder: Path) -> Iterator[None]:
         vsctl = ["ovs-vsctl", "--timeout=20", f"--db=unix:{folder / 'db.sock'}"]
         space.run(*vsctl, "--no-wait", "init", env=environment)
         space.run(*vsctl, "set", "Open_vSwitch", ".", "other_config:max-idle=5000", env=environment)
-        yield
+
+        def restart() -> None:
+            last = started.pop()
+            last.kill()
+            last.wait()
+            words = [daemon, f"unix:{folder / 'db.sock'}", *quiet]
+            started.append(space.start(*words, env=environment))
+            space.run(*vsctl, "--timeout=20", "wait-until", "Open_vSwitch", ".", "cur_cfg>0")
+
+        yield restart
     finally:
         for process in reversed(started):
             process.kill()

@@ -55,6 +55,7 @@ class OpenVSwitchNetwork:
         self._host = host
         self._run = run
         self._record = Record(host.state / "applied.json")
+        self._switch = ""
         self._kernel = Kernel()
         self._ethtool = Ethtool()
         self._dhcp = DhcpClients(host)
@@ -97,7 +98,27 @@ class OpenVSwitchNetwork:
     async def links(self) -> dict[str, Link]:
         return await self._run(self._links)
 
+    def _relock(self) -> None:
+        """Put the rules of all devices in force again after the switch was started anew."""
+        try:
+            switch = (self._host.ovs_run / "ovs-vswitchd.pid").read_text(encoding="ascii")
+        except OSError:
+            return
+        if switch == self._switch:
+            return
+        complete = True
+        for name, vif in tuple(self._record.vifs.items()):
+            if vif.lock.mode != "unlocked":
+                try:
+                    self._lock_vif(name, vif.lock)
+                except RpcError as problem:
+                    complete = False
+                    log.warning("%s is not locked yet: %s", name, problem)
+        if complete:
+            self._switch = switch
+
     def _links(self) -> dict[str, Link]:
+        self._relock()
         snapshot, kept, tables = Snapshot.take(self._kernel), self._record.state, self._tables()
         nics = {n for n, d in snapshot.devices.items() if links.is_nic(d)}
         bridges = observe.bridges(tables, kept.bridges, nics)
