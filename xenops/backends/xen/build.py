@@ -151,8 +151,10 @@ class Build:
         await self._domains.save(domain)
         await writes
         await tty
+        for key, value in keys.items():
+            domain.mirror.put(key, value)
+        await self._domains.follow(domain, fresh=True)
         await store.introduce(domid, loaded.store_mfn, ports.store)
-        await self._domains.follow(domain)
 
 
 def _image(vm: VmConfig, domain: XenDomain, ports: Ports) -> Image:

@@ -167,13 +167,16 @@ class Domains:
         for callback in self._gone:
             callback(domid)
 
-    async def follow(self, domain: XenDomain) -> None:
-        """Keep a copy of the guest's keys from now on."""
+    async def follow(self, domain: XenDomain, *, fresh: bool = False) -> None:
+        """Keep a copy of the guest's keys from now on; a ``fresh`` guest has written none."""
         watch = self._host.store.watch(
             f"{paths.vm_tree(domain.vm)}/rtc/timeoffset", lambda path: self._clock(domain)
         )
         domain.watches.append(watch)
-        await domain.mirror.fill()
+        if fresh:
+            domain.mirror.begin()
+        else:
+            await domain.mirror.fill()
 
     async def save(self, domain: XenDomain) -> None:
         """Make what is remembered of a domain outlive this process."""

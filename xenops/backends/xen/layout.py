@@ -35,21 +35,22 @@ def tree(domid: int, md: VmMetadata, created_ns: int) -> list[Node]:
     vm = md.vm
     home, vm_tree = paths.home(domid), paths.vm_tree(vm.id)
     readable, own = paths.readable_by(domid), paths.owned_by(domid)
+    # A node has the permissions of its parent unless it gets its own.
     return [
         Node(home, "", readable),
-        Node(f"{home}/vm", vm_tree, readable),
-        Node(f"{home}/name", vm.name, readable),
-        Node(f"{home}/action-request", "poweroff", paths.DOM0_ONLY),
+        Node(f"{home}/vm", vm_tree),
+        Node(f"{home}/name", vm.name),
+        Node(f"{home}/action-request", "poweroff"),
         Node(paths.mirror(domid), "", paths.DOM0_ONLY),
         Node(paths.libxl(domid), "", paths.DOM0_ONLY),
         Node(vm_tree, "", readable),
-        Node(f"{vm_tree}/uuid", vm.id, readable),
-        Node(f"{vm_tree}/name", vm.name, readable),
-        Node(f"{vm_tree}/domains/{domid}", home, readable),
-        Node(f"{vm_tree}/domains/{domid}/create-time", str(created_ns), readable),
-        Node(f"{home}/cpu", "", readable),
-        Node(f"{home}/memory", "", readable),
-        *(Node(f"{home}/{name}", "", own) for name in GUEST_FOLDERS),
+        Node(f"{vm_tree}/uuid", vm.id),
+        Node(f"{vm_tree}/name", vm.name),
+        Node(f"{vm_tree}/domains/{domid}", home),
+        Node(f"{vm_tree}/domains/{domid}/create-time", str(created_ns)),
+        Node(f"{home}/cpu"),
+        Node(f"{home}/memory"),
+        *(Node(f"{home}/{name}", "", None if "/" in name else own) for name in GUEST_FOLDERS),
     ]
 
 

@@ -51,10 +51,16 @@ class Mirror:
         self._again: set[str] = set()
         self._size = 0
         self._full = False
+        self._known = False
+
+    def begin(self) -> None:
+        """Follow from now on; what is there now was all noted by ``put``."""
+        self._known = True
+        self._watch = self._store.watch(self._home, self._event)
 
     async def fill(self) -> None:
         """Take over what is there now, and follow it from now on."""
-        self._watch = self._store.watch(self._home, self._event)
+        self.begin()
         await self._read_all()
 
     def stop(self) -> None:
@@ -74,7 +80,10 @@ class Mirror:
 
     def _event(self, path: str) -> None:
         if path == self._home:
-            self._begin("")
+            if self._known:
+                self._known = False  # the watch has been set: nothing has changed
+            else:
+                self._begin("")
             return
         name = path[len(self._home) + 1 :]
         if name.partition("/")[0] in KEPT:
