@@ -7,6 +7,7 @@ survives the death of the process, not the loss of power: neither do domains.
 
 import logging
 import os
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,7 @@ class Journal:
         self._torn = False
         path.parent.mkdir(parents=True, exist_ok=True)
         self._load()
-        self._descriptor = self._rewrite()
+        self._file = self._rewrite()
 
     def items(self) -> list[tuple[str, bytes]]:
         """Give all values, the one not changed for longest first."""
@@ -57,12 +58,12 @@ class Journal:
 
     def _append(self, line: bytes) -> None:
         if self._size > 2 * self._content + self._slack_bytes:
-            os.close(self._descriptor)
-            self._descriptor = self._rewrite()
+            self._file.close()
+            self._file = self._rewrite()
         if self._torn:  # a write failed half way: keep its rest apart
             line = b"\n" + line
         self._torn = True
-        written = os.write(self._descriptor, line)
+        written = self._file.write(line)
         self._size += written
         if written != len(line):
             raise OSError(f"{self._path}: only {written} of {len(line)} bytes written")
@@ -83,7 +84,7 @@ class Journal:
             if value:
                 self._values[name] = value
 
-    def _rewrite(self) -> int:
+    def _rewrite(self) -> FileIO:
         """Write the values only, under the same name at once; give the open file."""
         temporary = Path(f"{self._path}.new")
         content = b"".join(_line(key, value) for key, value in self._values.items())
@@ -91,7 +92,7 @@ class Journal:
         os.replace(temporary, self._path)
         self._size = len(content)
         self._content = sum(len(v) for v in self._values.values())
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        return FileIO(self._path, "ab")
 
 
 def _line(key: str, value: bytes) -> bytes:

@@ -12,7 +12,8 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
+from io import FileIO
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,8 @@ class AuditLog:
         self._folder = folder
         self._hostname = hostname
         self._path = folder / "audit.log"
-        self._descriptor = self._open()
-        self._size = os.fstat(self._descriptor).st_size
+        self._file = self._open()
+        self._size = os.fstat(self._file.fileno()).st_size
 
     def record(
         self,
@@ -85,9 +86,9 @@ class AuditLog:
         if self._size + len(data) > MAX_FILE_BYTES:
             self._rotate_if_possible()
         try:
-            os.write(self._descriptor, data)
+            self._file.write(data)
             self._size += len(data)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter when closed
             log.error("audit line lost: %s: %s", error, text)
 
     def lines(self, since: str = "", filter_text: str = "") -> Iterator[str]:
@@ -105,11 +106,10 @@ class AuditLog:
 
     def close(self) -> None:
         """Close the file; lines that still come are lost, and said so in the server's log."""
-        descriptor, self._descriptor = self._descriptor, -1
-        os.close(descriptor)
+        self._file.close()
 
-    def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    def _open(self) -> FileIO:
+        return FileIO(self._path, "ab", opener=partial(os.open, mode=0o600))
 
     def _old_files(self) -> list[Path]:
         names = [
@@ -134,6 +134,6 @@ class AuditLog:
             self._path.rename(self._folder / "audit.log.0")
         # The old file stays in use until there is a new one: a number that was
         # closed soon belongs to a client's socket or to the database.
-        full, self._descriptor = self._descriptor, self._open()
+        full, self._file = self._file, self._open()
         self._size = 0
-        os.close(full)
+        full.close()
