@@ -197,7 +197,9 @@ def test_a_daemon_that_starts_again_is_in_step_again(server: Services, sr: str) 
 
 def test_without_a_daemon_calls_fail_and_work_again(server: Services, sr: str) -> None:
     server.smd.reachable = False
-    assert server.refusal("VDI.create", vdi_record(SR=sr, virtual_size="1"))[0] == "INTERNAL_ERROR"
+    code, _, reason, _ = server.refusal("VDI.create", vdi_record(SR=sr, virtual_size="1"))
+    assert code == "SR_BACKEND_FAILURE"
+    assert "storage daemon" in reason
     server.smd.reachable = True
     server.clock.advance(3)
     server.vdi(sr)
