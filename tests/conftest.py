@@ -43,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--xe-transcripts", metavar="DIR", help="runs of the original xe against a real server"
     )
+    parser.addoption("--xe-original", metavar="PROGRAM", help="the xe of a XenServer")
     parser.addoption(
         "--kill-rounds", type=int, default=8, metavar="N", help="daemons killed under load"
     )

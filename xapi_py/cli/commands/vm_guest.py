@@ -100,6 +100,10 @@ async def console(context: Context) -> None:
         context.client.say_error("No text console available\n")
         raise ExitWith(1)
     location = found[0].location
+    if row.resident_on == context.this_host:
+        # a path is on the server the client has reached, whatever its port: the original
+        # takes the port of the command line for addresses, too
+        location = "/" + location.partition("://")[2].partition("/")[2]
     mark = "&" if "?" in location else "?"
     context.client.say(f"Text console of {row.name_label}; Ctrl-] leaves it.")
     if not await context.client.tunnel(f"{location}{mark}session_id={context.api.session}"):
