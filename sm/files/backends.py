@@ -68,7 +68,7 @@ class Backends:
         try:
             self._images.hold(vdi, self._images.chain(node))
             if writable:
-                self._images.make_room(node)
+                self._images.make_room(node, whole=mode != ACTIVE)
             chain = self._images.chain_files(node)
             daemon.start(chain, writable=writable, serve=mode in SERVED)
         except BaseException:

@@ -36,6 +36,8 @@ class ContentOf:
         sr = self._sr
         sr.backends.stop_view(vdi)
         disk = sr.usable(vdi)
+        if not sr.backends.is_running(vdi):
+            sr.images.closed(disk.node)
         sr.notify("vdi", sr.uuid, vdi)
         sr.notify("sr", sr.uuid)
         return sr.record(disk)
@@ -64,7 +66,7 @@ class ContentOf:
             sr.images.make(node, old.virtual_size, raw=old.format == "raw")
             try:
                 sr.images.hold(f"fill/{vdi}", [node])
-                sr.images.make_room(node)
+                sr.images.make_room(node, whole=True)
             except BaseException:
                 self._forget(vdi, node)
                 raise
@@ -102,6 +104,7 @@ class ContentOf:
                 moved = moved.with_members(cbt_enabled=False)
             with open(sr.images.path(node), "rb+") as file:
                 qemu.flush(file.fileno())
+            sr.images.closed(node)
             sr.put(moved, changes=changes)
         sr.images.let_go(f"fill/{vdi}")
         sr.images.delete(disk.node)

@@ -93,8 +93,10 @@ class Images:
         finally:
             self.let_go(owner)
 
-    def make_room(self, name: str, *, disk: bool = True) -> None:
-        """Have space to write to an image: all its disk may need, or for small changes.
+    def make_room(self, name: str, *, disk: bool = True, whole: bool = False) -> None:
+        """Have space to write to an image: what its disk may need, or for small changes.
+
+        ``whole``: nobody will call ``grow`` while it is written to.
 
         Errors: 44.
         """

@@ -116,6 +116,8 @@ class Transfers:
         sr.busy.pop(vdi, None)
         sr.keep.discard(writing.node)
         disk = sr.disk(vdi)
+        if writing.node in sr.images.nodes:
+            sr.images.closed(writing.node)
         if writing.node == disk.node:
             sr.images.look_at(disk.node)
             sr.put(disk)

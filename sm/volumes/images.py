@@ -218,7 +218,7 @@ class VolumeImages(Images):
         self.group.extend(volume, size)
         self.look_at(name)
 
-    def make_room(self, name: str, *, disk: bool = True) -> None:
+    def make_room(self, name: str, *, disk: bool = True, whole: bool = False) -> None:
         node = self.nodes[name]
         if node.format == "raw":
             return
@@ -226,7 +226,8 @@ class VolumeImages(Images):
         if not disk:
             self._extend(name, min(full, self.examine(name).used_bytes + 2 * SLACK))
         elif self.thin:
-            self._extend(name, min(full, self.examine(name).used_bytes + STEP))
+            ahead = max(STEP, self.group.free // 2) if whole else STEP
+            self._extend(name, min(full, self.examine(name).used_bytes + ahead))
         else:
             self._extend(name, full)
 

@@ -298,3 +298,17 @@ def test_copies_fill_images_and_read_whole_chains(host: VolumeHost) -> None:
         wait(host.sr.vdi_copied(source))
         assert host.content(vdi) == b"\1" * MIB + b"\2" * MIB + bytes(6 * MIB)
     host.check()
+
+
+def test_copy_into_a_thin_disk_has_room_and_gives_the_rest_back(tmp_path: Path) -> None:
+    host = VolumeHost(tmp_path, lvm=FakeLvm(tmp_path, sdb=40 * GIB))
+    host.start(allocation="thin")
+    vdi = host.make(2 * GIB).uuid
+    path = wait(host.sr.vdi_path(vdi, True))
+    assert max(sizes(host)) > 2048
+    with open(path, "r+b") as file:
+        file.seek(1500 * MIB)
+        file.write(b"y" * MIB)
+    wait(host.sr.vdi_note_written(vdi, [], False))
+    assert sizes(host) == [4]
+    host.close()
