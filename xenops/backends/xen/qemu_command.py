@@ -19,7 +19,6 @@ QMP_FD: Final = 3
 RESTORE_FD: Final = 4
 MAX_NICS: Final = 8
 MAX_BELOW_4G: Final = 0xF000_0000
-SANDBOX: Final = "on,obsolete=deny,elevateprivileges=allow,spawn=deny,resourcecontrol=deny"
 NIC_MODELS: Final = ("rtl8139", "e1000", "ne2k_pci", "pcnet", "virtio-net-pci")
 
 
@@ -80,7 +79,7 @@ def machine(
     memory_mib = vm.memory_static_max // (1 << 20) - vm.hvm.video_mib
     line = [
         *("-xen-domid", f"{domid}", "-name", _comma(vm.name or vm.id), "-no-shutdown"),
-        *("-nodefaults", "-no-user-config", "-S", "-sandbox", SANDBOX),
+        *("-nodefaults", "-no-user-config", "-S"),
         *_qmp(),
         *("-machine", f"xenfv,max-ram-below-4g={MAX_BELOW_4G},suppress-vmdesc=on"),
         *("-m", f"size={memory_mib}M"),
@@ -104,7 +103,7 @@ def disk_server(domid: int, name: str) -> list[str]:
     return [
         *("-xen-domid", f"{domid}", "-xen-attach", "-name", _comma(name), "-no-shutdown"),
         *("-nodefaults", "-no-user-config", "-machine", "xenpv", "-m", "size=1M"),
-        *("-display", "none", "-sandbox", SANDBOX, *_qmp()),
+        *("-display", "none", *_qmp()),
     ]
 
 
