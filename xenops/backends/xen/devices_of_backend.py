@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from xenops.backends.xen.devices import vbd_layout
 from xenops.backends.xen.services import Services
 from xenops.metadata import Disk, Passthrough, Vbd, Vif
 
@@ -64,18 +65,15 @@ class DeviceEffects:
     def vbd_figures(self, domid: int) -> Mapping[str, object]:
         """Give what each block device of a domain has moved, in bytes, as far as it is known."""
         found: dict[str, object] = {}
+        hvm = self._services.domains.get(domid).hvm
         for device in self._parts.vbds.stat(domid):
-            folder = Path(f"/sys/bus/xen-backend/devices/vbd-{domid}-{_devid(device)}/statistics")
+            devid = vbd_layout.devid(device, hvm=hvm)
+            folder = Path(f"/sys/bus/xen-backend/devices/vbd-{domid}-{devid}/statistics")
             figures = {name: _number(folder / file) for name, file in _VBD_FILES.items()}
             figures["read"] = _number(folder / "rd_sect") * _SECTOR
             figures["write"] = _number(folder / "wr_sect") * _SECTOR
             found[device] = figures | {"read_time_us": 0, "write_time_us": 0, "inflight": 0}
         return found
-
-
-def _devid(device: str) -> int:
-    letter = ord(device[3:4] or "a") - ord("a")
-    return 202 << 8 | letter << 4
 
 
 def _number(path: Path) -> int:
