@@ -141,7 +141,13 @@ def _configure(
     }
     devices = {*present, *desired.bridges, *bonds}
     kept = {n for n in found.interfaces if n not in desired.interfaces}
-    for name in sorted({*desired.interfaces, *kept} & devices, key=lambda n: (n in bonds, n)):
+
+    def order(name: str) -> tuple[bool, bool, str]:
+        # No VLAN may have a larger MTU than what it stands on: those come first.
+        config = desired.bridges.get(name)
+        return name in bonds, config is not None and config.vlan is not None, name
+
+    for name in sorted({*desired.interfaces, *kept} & devices, key=order):
         wanted = desired.interfaces.get(name, InterfaceConfig())
         # A bridge that is made now has nothing, whatever a device of its name had before.
         lost = name in desired.bridges and not _stays(found, desired, name)

@@ -226,7 +226,7 @@ def test_jumbo_frames_pass_a_vlan_on_a_bond(host: NetworkLab) -> None:
             "xapi1": {"vlan": ["xapi0", 25]},
         },
         interface_config={
-            **{name: jumbo for name in ("eth0", "eth1", "bond0", "xapi0")},
+            **{name: jumbo for name in ("eth0", "eth1", "xapi0")},
             "xapi1": static("198.51.100.1", "198.51.100.2", mtu=9000),
         },
     )

@@ -187,11 +187,11 @@ class BridgeDevices:
         self._kernel.set_link(name, up=True)
 
     def follow_mtu(self, bridge: str, mtu: int) -> None:
-        """A VLAN bridge's own VLAN device takes the bridge's MTU."""
+        """A bridge's own VLAN device or bond, with its members, takes the bridge's MTU."""
         device = self.device(bridge)
         if device.info != "bridge":
             return
-        for port in self._kernel.devices(master=device.index, info="vlan").values():
-            if marked(port) and port.mtu != mtu:
+        for port in self._kernel.devices(master=device.index).values():
+            if port.info in ("vlan", "bond") and marked(port) and port.mtu != mtu:
                 with ignoring(errno.ERANGE, errno.EINVAL):
                     self._kernel.set_link(port.name, {codec.IFLA_MTU: mtu})
