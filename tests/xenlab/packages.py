@@ -1,6 +1,7 @@
 """What the lab's Debian is made of."""
 
 import os
+import subprocess
 from pathlib import Path
 
 RELEASE = "bookworm"
@@ -29,11 +30,34 @@ def packages() -> list[str]:
 
 
 def sources() -> list[str]:
-    """Give the apt sources; XENLAB_MIRROR and XENLAB_SECURITY_MIRROR name other mirrors."""
-    mirror = os.environ.get("XENLAB_MIRROR", "http://deb.debian.org/debian")
-    security = os.environ.get("XENLAB_SECURITY_MIRROR", "http://deb.debian.org/debian-security")
+    """Give the apt sources: those of XENLAB_MIRROR and XENLAB_SECURITY_MIRROR, or this machine's.
+
+    None where this machine runs another release: then the tool's own default holds.
+    """
+    mirror = os.environ.get("XENLAB_MIRROR")
+    if not mirror:
+        return sources_in(_apt_targets())
+    security = os.environ.get("XENLAB_SECURITY_MIRROR")
     return [
         f"deb {mirror} {RELEASE} main",
         f"deb {mirror} {RELEASE}-updates main",
-        f"deb {security} {RELEASE}-security main",
+        *([f"deb {security} {RELEASE}-security main"] if security else []),
     ]
+
+
+def sources_in(targets: str) -> list[str]:
+    """Find the release in what apt fetches: lines of site, release and component."""
+    rows = {tuple(line.split()) for line in targets.splitlines()}
+    return sorted(
+        f"deb {row[0]} {row[1]} main"
+        for row in rows
+        if len(row) == 3 and row[2] == "main" and row[1].partition("-")[0] == RELEASE
+    )
+
+
+def _apt_targets() -> str:
+    command = ("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT)")
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""
