@@ -83,3 +83,32 @@ async def test_a_rotated_secret_is_kept_and_the_old_one_is_void(tmp_path: Path) 
     assert server.toolstack.settings.pool_secret == secret != "a/b/c"
     assert server.call("session.slave_login", server.this_host, secret)
     assert server.refusal("session.slave_login", server.this_host, "a/b/c")
+
+
+def test_records_of_updates_go_with_their_disk_unless_a_host_has_them(server: Services) -> None:
+    vdi = server.vdi(server.sr("NFS virtual disk storage"))
+    update = server.make("pool_update", name_label="u", vdi=vdi, hosts=(server.here,))
+    assert server.refusal("pool_update.pool_apply", update) == [
+        "UPDATE_ALREADY_APPLIED_IN_POOL",
+        update,
+    ]
+    assert server.refusal("pool_update.destroy", update) == ["UPDATE_IS_APPLIED"]
+    server.put("pool_update", update, hosts=())
+    assert server.refusal("pool_update.pool_apply", update)[0] == "INVALID_UPDATE"
+    assert server.refusal("pool_update.attach", update)[0] == "INVALID_UPDATE"
+    server.do("pool_update.detach", update)
+    patch = server.make("pool_patch", name_label="p", pool_update=update)
+    held = server.make("host_patch", pool_patch=patch, host=server.here, applied=True)
+    for call in (("pool_patch.precheck", patch, server.here), ("host_patch.apply", held)):
+        assert server.refusal(*call)[0] == "PATCH_ALREADY_APPLIED"
+    for call in (("pool_patch.destroy", patch), ("host_patch.destroy", held)):
+        assert server.refusal(*call) == ["PATCH_IS_APPLIED"]
+    server.put("host_patch", held, applied=False)
+    assert server.refusal("pool_patch.apply", patch, server.here)[0] == "PATCH_APPLY_FAILED"
+    assert server.refusal("pool_patch.pool_apply", patch)[0] == "PATCH_APPLY_FAILED"
+    server.do("pool_patch.clean_on_host", patch, server.here)
+    server.do("pool_patch.clean", patch)
+    assert server.db.find("VDI", vdi) is None
+    server.do("pool_patch.destroy", patch)
+    counts = [server.db.count(cls) for cls in ("pool_update", "pool_patch", "host_patch")]
+    assert counts == [0, 0, 0]

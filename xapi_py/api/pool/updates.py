@@ -83,22 +83,6 @@ def apply_updates(call: Call, self: Ref, hash: str) -> tuple[tuple[str, ...], ..
     raise err.UPDATEINFO_HASH_MISMATCH()
 
 
-@message("pool_update.introduce")
-def introduce(call: Call, vdi: Ref) -> Ref:
-    """Make the record of an update that is on a disk.
-
-    Errors: HANDLE_INVALID, INVALID_UPDATE: no key is known to check one with.
-    """
-    call.db.row("VDI", vdi)
-    raise err.INVALID_UPDATE("its signature cannot be checked: this server has no key for updates")
-
-
-@message("pool_update.resync_host")
-def resync_host(call: Call, host: Ref) -> None:
-    """Write down which updates a host has: those it has records of."""
-    reached(call, host)
-
-
 @message("pool.enable_binary_storage")
 def enable_binary_storage(call: Call) -> None:
     """Keep blobs and metrics on disk: they always are."""
