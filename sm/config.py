@@ -36,7 +36,9 @@ class SmConfig:
     ``latencies_s`` maps a method name, or ``*``, to seconds added to each call;
     ``gc_delay_s`` is how long after a delete unused parents are collected;
     ``real`` are SR types kept on real files and servers beside the simulated ones,
-    ``driver_timeout_s`` how long one call of these may take.
+    ``driver_timeout_s`` how long one call of these may take.  ``smapiv1_folder`` and
+    ``smapiv3_folder`` hold drivers of others, "" for none; ``api_socket`` is the
+    toolstack's socket, which these call back, beside the daemon's folder by default.
     """
 
     profile: Literal["7.1", "newest"] = "7.1"
@@ -48,6 +50,9 @@ class SmConfig:
     gc_delay_s: float = 1.0
     real: tuple[str, ...] = ()
     driver_timeout_s: float = 60.0
+    smapiv1_folder: str = ""
+    smapiv3_folder: str = ""
+    api_socket: str = ""
 
 
 @dataclass(frozen=True, slots=True)

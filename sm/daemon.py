@@ -1,12 +1,12 @@
 """The storage daemon's RPC methods."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
 from sm import errors
 from sm.attached_srs import AttachedSrs
 from sm.config import FaultConfig
-from sm.contract import AttachedSr, Content, Vdi, VdiSpec
+from sm.contract import AttachedSr, Content, Driver, Vdi, VdiSpec
 from sm.datapath import AttachedRecord, DatapathStore, State, activated, attached, superstate
 from sm.faults import Faults
 from sm.plugins import Profile, as_real, plugins
@@ -46,12 +46,14 @@ class SrMethods:
     profile: Profile
     allowed: frozenset[str] | None
     real: frozenset[str] = frozenset()
+    foreign: Mapping[str, Driver] = field(default_factory=dict)
 
     async def query_list(self, profile: Profile | None = None) -> object:
         """The plugins as a profile shows them, the configured one by default."""
         shown = plugins(profile or self.profile, self.allowed)
         real = self.real
-        return [(as_real(p) if t in real else p).to_wire() for t, p in shown.items()]
+        own = [(as_real(p) if t in real else p).to_wire() for t, p in shown.items()]
+        return own + [d.plugin.to_wire() for t, d in self.foreign.items() if t not in shown]
 
     async def query(self, type: str) -> object:
         return self.srs.driver(type).plugin.to_wire()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.threads import deferToThreadPool
 
@@ -17,6 +17,10 @@ from sm.drivers.child_process import Children
 from sm.drivers.file_based import FileDriver, Settings
 from sm.drivers.medium import Runner
 from sm.drivers.simulator import SimulatorDriver, World
+from sm.executables import smapiv1_driver, smapiv3_driver
+from sm.executables.program import Programs
+from sm.executables.records import Records
+from sm.executables.smapiv1_driver import Tools
 from sm.faults import Faults
 from sm.kinds import KINDS
 from sm.plugins import as_real, every_plugin
@@ -25,6 +29,10 @@ from xapi_py.base.names import new_uuid
 from xapi_py.base.reactor import Clock
 from xapi_py.base.rpc.server import CallContext, Method
 from xapi_py.base.rpc.updates import UpdateFeed
+
+SMAPIV1_FOLDER: Final = "/opt/xensource/sm"
+SMAPIV3_FOLDER: Final = "/usr/libexec/xapi-storage-script"
+"""Where drivers of others are installed on real hosts."""
 
 
 def thread_runner(reactor: Any) -> Runner:
@@ -64,6 +72,23 @@ def real_drivers(
     return {name: FileDriver(as_real(plugin), shared) for name, plugin in known.items()}
 
 
+async def foreign_drivers(
+    settings: config.SmConfig, state: Path, reactor: Any, children: Children, run: Runner
+) -> dict[str, Driver]:
+    """Drivers that are programs of others, from the folders the settings name."""
+    api = Path(settings.api_socket) if settings.api_socket else state.absolute().parent / "run/xapi"
+    programs = Programs(reactor, {"ORIGINATOR": "SM", "XAPI_SOCKET": str(api)})
+    tools = Tools(
+        programs, Records(api, settings.host_uuid), run, children, settings.driver_timeout_s
+    )
+    found: dict[str, Driver] = {}
+    if settings.smapiv1_folder:
+        found |= await smapiv1_driver.drivers_in(Path(settings.smapiv1_folder), tools)
+    if settings.smapiv3_folder:
+        found |= await smapiv3_driver.drivers_in(Path(settings.smapiv3_folder), tools)
+    return found
+
+
 def own_uuid(state: Path) -> str:
     """Give the uuid of a real host: made up at the first start, then kept."""
     kept = state / "host_uuid"
@@ -76,6 +101,11 @@ def settings_for_xen(found: config.StorageConfig, state: Path) -> config.Storage
     """Give the settings of a host that simulates nothing."""
     kinds = tuple(sorted(KINDS))
     sm = replace(found.sm, real=kinds, plugins=kinds, host_uuid=own_uuid(state))
+    sm = replace(
+        sm,
+        smapiv1_folder=sm.smapiv1_folder or SMAPIV1_FOLDER,
+        smapiv3_folder=sm.smapiv3_folder or SMAPIV3_FOLDER,
+    )
     return replace(found, sm=sm)
 
 
@@ -102,13 +132,15 @@ async def build(
     drivers: dict[str, Driver] = {
         name: SimulatorDriver(plugin, world) for name, plugin in every_plugin(allowed).items()
     }
+    foreign: dict[str, Driver] = {}
     if children is not None:
-        drivers |= real_drivers(sm, state, children, feed.add, faults)
+        foreign = await foreign_drivers(sm, state, reactor, children, run)
+        drivers = {**foreign, **drivers, **real_drivers(sm, state, children, feed.add, faults)}
     store = DatapathStore(state / "datapaths.sqlite")
     srs = AttachedSrs(reactor, drivers, store, sm.gc_delay_s)
     await srs.restore()
     calls = {
-        **SrMethods(srs, sm.profile, allowed, frozenset(sm.real)).methods(),
+        **SrMethods(srs, sm.profile, allowed, frozenset(sm.real), foreign).methods(),
         **VdiMethods(srs, store).methods(),
         **DatapathMethods(srs, store).methods(),
     }

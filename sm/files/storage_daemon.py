@@ -160,15 +160,7 @@ class StorageDaemon:
 
     def connected(self) -> bool:
         """Whether a process is connected to the disk's socket."""
-        inodes = set()
-        for link in Path(f"/proc/{self._pid()}/fd").glob("*"):
-            with contextlib.suppress(OSError):
-                inodes.add(os.readlink(link).removeprefix("socket:[").removesuffix("]"))
-        for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
-            words = line.split()
-            if len(words) > 7 and words[7] == "nbd" and words[5] == "03" and words[6] in inodes:
-                return True
-        return False
+        return accepted(self._pid(), "nbd")
 
     def show_file(self) -> Path:
         """Show the disk's content as a file, for reading if it is served too; gives its path."""
@@ -196,16 +188,7 @@ class StorageDaemon:
 
     def file_in_use(self) -> bool:
         """Whether any process has the shown file open."""
-        try:
-            wanted = os.stat(self.file_path)
-        except OSError:
-            return False
-        for link in Path("/proc").glob("[0-9]*/fd/*"):
-            with contextlib.suppress(OSError):
-                found = os.stat(link)
-                if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
-                    return True
-        return False
+        return file_in_use(self.file_path)
 
     def image(self) -> str:
         """The node name of the image that takes the disk's writes now."""
@@ -286,6 +269,34 @@ class StorageDaemon:
             raise errors.backend_failure(errors.VDI_UNAVAILABLE, text) from problem
         finally:
             os.close(folder)
+
+
+def accepted(process: int, socket_name: str) -> bool:
+    """Whether a process has accepted a connection at a unix socket, by the name it bound."""
+    inodes = set()
+    for link in Path(f"/proc/{process}/fd").glob("*"):
+        with contextlib.suppress(OSError):
+            inodes.add(os.readlink(link).removeprefix("socket:[").removesuffix("]"))
+    for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+        words = line.split()
+        named = len(words) > 7 and words[7] == socket_name
+        if named and words[5] == "03" and words[6] in inodes:
+            return True
+    return False
+
+
+def file_in_use(path: Path) -> bool:
+    """Whether any process has a file open."""
+    try:
+        wanted = os.stat(path)
+    except OSError:
+        return False
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            found = os.stat(link)
+            if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                return True
+    return False
 
 
 def _exchange(stream: Any, message: dict[str, object]) -> Any:

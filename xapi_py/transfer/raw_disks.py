@@ -93,7 +93,7 @@ async def get_export_raw_vdi(
         if isinstance(problem, ApiError):
             call.toolstack.tasks.fail(call.task, problem)
         raise
-    download = Download(call, request, _sent(call, encoded), held.aclose)
+    download = Download(call, request, _sent(call, encoded, held), held.aclose)
     return StreamingResponse(
         download,
         headers=(
@@ -126,12 +126,17 @@ async def _encoded(
     return encoded
 
 
-async def _sent(call: Call, encoded: Encoded) -> AsyncIterator[bytes]:
+async def _sent(call: Call, encoded: Encoded, held: AsyncExitStack) -> AsyncIterator[bytes]:
+    """Give the pieces; the disks are free before the last one, so that clients find them so."""
+    last = b""
     async with aclosing(ReadAhead(encoded.pieces)) as pieces:
         async for data, done in pieces:
-            if data:
-                yield data
+            if last and data:
+                yield last
+            last = data or last
             call.progress(min(1.0, done))
+    await held.aclose()
+    yield last
 
 
 @entry_point("put_import_raw_vdi")
