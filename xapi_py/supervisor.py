@@ -13,7 +13,7 @@ from xapi_py.base.config import ConfigError
 from xapi_py.supervise import background, layout, state_folder, systemd
 from xapi_py.supervise.layout import Answer, Pool
 from xapi_py.supervise.options import Options, UsageError, parse
-from xapi_py.supervise.watch import Supervisor
+from xapi_py.supervise.watch import READY_S, Supervisor
 
 
 def main(argv: list[str] | None = None, pool: Pool = layout.pool) -> int:
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None, pool: Pool = layout.pool) -> int:
         announcer.tell(_banner(options, secret, answers))
         systemd.tell("READY=1")
 
-    supervisor = Supervisor(specs, lock, ready)
+    supervisor = Supervisor(specs, lock, ready, ready_s=_patience_s())
     try:
         status = supervisor.run()
     finally:
@@ -52,6 +52,12 @@ def main(argv: list[str] | None = None, pool: Pool = layout.pool) -> int:
     if supervisor.problem:
         announcer.tell(f"scripts/run: {supervisor.problem}", failed=True)
     return status
+
+
+def _patience_s() -> float:
+    """Give how long a daemon may take to start; emulated machines need more than the default."""
+    named = os.environ.get("XAPI_START_S", "")
+    return float(named) if named.isdigit() else READY_S
 
 
 def _prepare(options: Options) -> str:
