@@ -118,7 +118,7 @@ def test_ports_are_led_out(xen_lab: Host) -> None:
 
 def test_a_plain_machine_has_debians_kernel_and_a_cable_between_its_cards(plain_lab: Host) -> None:
     assert "Xen" not in plain_lab.output("cat /proc/xen/capabilities 2>/dev/null; true")
-    plain_lab.output("modprobe -a bonding 8021q dm_mod iscsi_tcp nfsd target_core_mod")
+    plain_lab.output("modprobe bonding max_bonds=0 && modprobe -a 8021q dm_mod iscsi_tcp nfsd")
     plain_lab.output(
         "ip netns add far && ip link set eth2 netns far && "
         "ip netns exec far sh -c 'ip link set eth2 up; ip addr add 10.9.0.77/24 dev eth2'"

@@ -25,7 +25,7 @@ from pathlib import Path
 from tests.xenlab import cache, image, qemu
 from tests.xenlab.agent import Agent, Command
 from tests.xenlab.errors import LabError
-from tests.xenlab.qemu import Flavour, Place, Process
+from tests.xenlab.qemu import Cable, Flavour, Place, Process
 
 BOOT_TIMEOUT_S, RESTORE_TIMEOUT_S, SAVE_TIMEOUT_S = 300.0, 60.0, 120.0
 LIFETIME_S = 3600.0
@@ -56,13 +56,13 @@ class Host:
         """Its address for the other machines of the lab, on eth1."""
 
     def run(
-        self, command: Command, input: bytes | str | None = None, timeout: float = 60.0
+        self, command: Command, input: bytes | str | None = None, timeout: float = 120.0
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as root: shell text, or words.  Exit code 124 when it took too long."""
         return self.agent.run(command, input, timeout)
 
     def output(
-        self, command: Command, input: bytes | str | None = None, timeout: float = 60.0
+        self, command: Command, input: bytes | str | None = None, timeout: float = 120.0
     ) -> str:
         """Run a command that must succeed; give its output.  Errors: LabError with all it said."""
         done = self.run(command, input, timeout)
@@ -210,10 +210,20 @@ done
 """
 
 
+def free_ports(count: int, kind: socket.SocketKind) -> list[int]:
+    """Give ports of 127.0.0.1 that nobody uses now."""
+    with contextlib.ExitStack() as held:
+        found = []
+        for _ in range(count):
+            holder = held.enter_context(socket.socket(socket.AF_INET, kind))
+            holder.bind(("127.0.0.1", 0))
+            found.append(int(holder.getsockname()[1]))
+        return found
+
+
 def free_port() -> int:
     """Give a TCP port that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    return free_ports(1, socket.SOCK_STREAM)[0]
 
 
 def places(folder: Path, flavours: Sequence[Flavour]) -> list[Place]:
@@ -223,14 +233,13 @@ def places(folder: Path, flavours: Sequence[Flavour]) -> list[Place]:
     other: 1 to 2, 3 to 4.
     """
     made = []
+    ports = [free_ports(flavour.nics, socket.SOCK_DGRAM) for flavour in flavours]
     for index, flavour in enumerate(flavours):
-        cables = []
-        for nic in range(1, flavour.nics + 1):
-            if len(flavours) == 1:
-                far = (index, nic + 1 if nic % 2 else nic - 1)
-            else:
-                far = (index ^ 1, nic)
-            cables.append((folder / f"c{index}-{nic}", folder / f"c{far[0]}-{far[1]}"))
+        if len(flavours) == 1:
+            cables = [Cable(hub=1 + nic // 2) for nic in range(flavour.nics)]
+        else:
+            pairs = zip(ports[index], ports[index ^ 1], strict=True)
+            cables = [Cable(own_port=own, far_port=far) for own, far in pairs]
         place = Place(folder / flavour.name, free_port(), tuple(cables))
         place.folder.mkdir(parents=True)
         made.append(place)
@@ -239,7 +248,7 @@ def places(folder: Path, flavours: Sequence[Flavour]) -> list[Place]:
 
 def ready_state(flavour: Flavour, built: image.Image) -> Path:
     """Give the folder with a booted machine's disks and memory, made now if need be."""
-    nowhere = Place(Path("/"), 1, ((Path("/a"), Path("/b")),) * flavour.nics)
+    nowhere = Place(Path("/"), 1, (Cable(hub=1),) * flavour.nics)
     words = qemu.command_line(flavour, replace_paths(built), nowhere)
     name = cache.key(built.name, words, flavour.disk_size, qemu.version())
     return cache.entry("ready", name, lambda folder: _boot_and_save(folder, flavour, built))

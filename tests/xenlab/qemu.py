@@ -49,12 +49,32 @@ class Flavour:
 
 
 @dataclass(frozen=True)
+class Cable:
+    """Where a NIC leads: inside the same machine to the other NIC of ``hub``, else over UDP.
+
+    UDP, not unix sockets: to a machine that does not read, QEMU's event loop would try to send
+    without pause.
+    """
+
+    hub: int = 0
+    own_port: int = 0
+    far_port: int = 0
+
+    def netdev(self, name: str) -> str:
+        if self.hub:
+            return f"hubport,id={name},hubid={self.hub}"
+        own = f"local.type=inet,local.host=127.0.0.1,local.port={self.own_port}"
+        far = f"remote.type=inet,remote.host=127.0.0.1,remote.port={self.far_port}"
+        return f"dgram,id={name},{own},{far}"
+
+
+@dataclass(frozen=True)
 class Place:
-    """Where one running machine has its files; ``cables`` are its NICs' own and far sockets."""
+    """Where one running machine has its files, and its NICs' cables."""
 
     folder: Path
     agent_port: int
-    cables: tuple[tuple[Path, Path], ...]
+    cables: tuple[Cable, ...]
 
     @property
     def console(self) -> Path:
@@ -108,9 +128,8 @@ def command_line(flavour: Flavour, image: Image, place: Place) -> list[str]:
         words += _drive(f"blank{number}", place.disk(number), "qcow2")
     forward = f"hostfwd=tcp:127.0.0.1:{place.agent_port}-10.0.2.15:7"
     words += ["-netdev", f"user,id=nic0,restrict=on,{forward}", *_nic(flavour, 0)]
-    for number, (own, far) in enumerate(place.cables, 1):
-        ends = f"local.type=unix,local.path={own},remote.type=unix,remote.path={far}"
-        words += ["-netdev", f"dgram,id=nic{number},{ends}", *_nic(flavour, number)]
+    for number, cable in enumerate(place.cables, 1):
+        words += ["-netdev", cable.netdev(f"nic{number}"), *_nic(flavour, number)]
     return words
 
 

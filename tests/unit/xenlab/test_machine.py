@@ -56,16 +56,12 @@ def test_nobody_answers_where_there_is_no_machine():
 
 
 def test_cables_lead_from_one_host_to_the_other_or_back(tmp_path: Path):
-    def ends(hosts: int) -> list[tuple[str, str]]:
-        flavours = [qemu.Flavour(number=number + 1) for number in range(hosts)]
-        made = lab.places(tmp_path / str(hosts), flavours)
-        return [(own.name, far.name) for place in made for own, far in place.cables]
-
-    assert ends(1) == [("c0-1", "c0-2"), ("c0-2", "c0-1")]
-    assert ends(2) == [
-        *(("c0-1", "c1-1"), ("c0-2", "c1-2")),
-        *(("c1-1", "c0-1"), ("c1-2", "c0-2")),
-    ]
+    (single,) = lab.places(tmp_path / "1", [qemu.Flavour(nics=4)])
+    assert [cable.hub for cable in single.cables] == [1, 1, 2, 2]
+    first, second = lab.places(tmp_path / "2", [qemu.Flavour(number=1), qemu.Flavour(number=2)])
+    ends = [(cable.own_port, cable.far_port) for cable in first.cables]
+    assert [(cable.far_port, cable.own_port) for cable in second.cables] == ends
+    assert len({port for end in ends for port in end}) == 4
 
 
 def test_a_plain_machine_starts_debians_kernel_and_no_hypervisor(tmp_path: Path):
