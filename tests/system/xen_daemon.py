@@ -67,10 +67,10 @@ class XenDaemon:
         script = (
             f"mkdir -p {FOLDER} {STATE}; mkfifo {FOLDER}/ready; "
             f"setsid bash -c {shlex.quote(program)} >{FOLDER}/ready 2>{FOLDER}/errors </dev/null & "
-            f"echo $! >{FOLDER}/pid; timeout 150 head -n 1 {FOLDER}/ready; "
+            f"echo $! >{FOLDER}/pid; timeout 500 head -n 1 {FOLDER}/ready; "
             f"rm {FOLDER}/ready; cat {FOLDER}/errors"
         )
-        answer = self.host.output(script, timeout=180)
+        answer = self.host.output(script, timeout=520)
         assert '"socket"' in answer, answer
 
     def kill(self) -> None:
