@@ -168,7 +168,8 @@ class Builder:
     def _step(self, function: str, *arguments: object) -> None:
         call: Callable[..., int] = getattr(self._lib, function)
         if call(*arguments) != 0:
-            raise XenError(function, self._ffi.errno, self._xen.last_error())
+            number, text = self._ffi.errno, self._xen.last_error()
+            raise XenError(function, 0 if text else number, text)  # words say more than errno
 
 
 def image_from(request: Mapping[str, Any]) -> Image:

@@ -13,7 +13,9 @@ class XenError(Exception):
         self.text = text
 
     def __str__(self) -> str:
-        reason = os.strerror(self.number) if self.number else "failed"
+        if not self.number:
+            return f"{self.function}: {self.text or 'failed'}"
+        reason = os.strerror(self.number)
         return f"{self.function}: {reason}" + (f" ({self.text})" if self.text else "")
 
 
