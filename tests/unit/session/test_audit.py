@@ -49,3 +49,16 @@ def test_rotation_keeps_every_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def _no_room(log: AuditLog) -> int:
     raise OSError(errno.ENOSPC, "no room")
+
+
+def test_a_line_is_one_line_whatever_is_in_it(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, "host-1")
+    arguments = [("name", "it's\n\\two\r'lines"), ("plain", "text")]
+    log.record("OpaqueRef:s", "sid", "o'root", "OK", "VM.set_name_label", arguments)
+    (line,) = log.lines()
+    track = audit.track_id("OpaqueRef:s")
+    assert line.split("] ", 1)[1] == (
+        f"('trackid={track}' 'sid' 'o\\'root' 'ALLOWED' 'OK' 'API' 'VM.set_name_label' "
+        "(('name' 'it\\'s\\n\\\\two\\r\\'lines') ('plain' 'text')))\n"
+    )
+    log.close()

@@ -208,6 +208,20 @@ def test_a_batch_that_fails_half_way_leaves_nothing(site: Site) -> None:
     site.calls.wait_for(again.close())
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 73, 200])
+def test_batches_of_any_size_are_kept_whole(site: Site, count: int) -> None:
+    engine = SqliteEngine(site.path, site.calls)
+    engine.load(1)
+    rows = [StoredRow("VM", f"OpaqueRef:{n}", b"%d" % n, 1, n) for n in range(count)]
+    site.calls.wait_for(engine.commit(Batch(rows=rows)))
+    changed = [row._replace(values=b"{}", modified=row.modified + 1) for row in rows]
+    site.calls.wait_for(engine.commit(Batch(rows=list(reversed(changed)))))
+    site.calls.wait_for(engine.close())
+    again = SqliteEngine(site.path, site.calls)
+    assert sorted(again.load(1).rows) == sorted(changed)
+    site.calls.wait_for(again.close())
+
+
 def test_a_snapshot_is_a_database_of_its_own(site: Site, tmp_path: Path) -> None:
     engine = SqliteEngine(site.path, site.calls)
     db = Database(load_model("all"), engine, site.clock)
