@@ -18,6 +18,7 @@ from tests.system.block_servers import (
     IQN,
     ME,
     PASSWORD,
+    PORTALS,
     TARGET_PASSWORD,
     TARGET_USER,
     USER,
@@ -206,7 +207,7 @@ def failing(host: RealHost, method: str = "create", **change: str) -> tuple[str,
 
 
 def test_iscsi_with_chap_and_two_paths(tmp_path: Path) -> None:
-    host = RealHost(tmp_path, "lvmoiscsi", target="127.0.0.1", localIQN=ME)
+    host = RealHost(tmp_path, "lvmoiscsi", target=PORTALS, localIQN=ME)
     with target(tmp_path):
         assert failing(host)[0] == "96"
         assert failing(host, targetIQN=IQN)[0] == "68"

@@ -10,7 +10,7 @@ IQN = "iqn.2026-01.org.example.lab:store"
 ME = "iqn.2026-01.org.example.lab:host"
 USER, PASSWORD = "alice", "secretsecret12"
 TARGET_USER, TARGET_PASSWORD = "bobtarget", "othersecret34"
-PORTALS = ("127.0.0.1:3260", "127.0.0.2:3260")
+PORTALS = "127.0.0.1,127.0.0.2"
 MIB = 1024**2
 
 
@@ -39,12 +39,11 @@ def admin(mode: str, op: str, *options: str) -> None:
 
 @contextlib.contextmanager
 def target(folder: Path, size: int = 1024 * MIB) -> Iterator[None]:
-    """A target with two portals and mutual CHAP, one LUN."""
+    """A target that answers at all addresses, ``PORTALS`` among them; mutual CHAP, one LUN."""
     image = folder / "lun"
     with image.open("wb") as file:
         file.truncate(size)
-    portals = [w for p in PORTALS for w in ("--iscsi", f"portal={p}")]
-    daemon = subprocess.Popen(["tgtd", "-f", *portals], stderr=subprocess.DEVNULL)
+    daemon = subprocess.Popen(["tgtd", "-f"], stderr=subprocess.DEVNULL)
     try:
         until(lambda: _works("tgtadm", "--lld", "iscsi", "--mode", "target", "--op", "show"))
         admin("target", "new", "--tid", "1", "-T", IQN)

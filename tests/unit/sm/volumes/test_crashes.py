@@ -32,11 +32,12 @@ def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[VolumeHost]
     host.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_disks_hold_what_the_model_holds(host: VolumeHost, seed: int) -> None:
     trial = Trial(host, seed, STEPS + LVM_STEPS)
-    for _ in range(10 * ROUNDS):
-        for _ in range(4):
+    for _ in range(5 * ROUNDS):
+        for _ in range(8):
             trial.step()
         trial.compare()
     for vdi in sorted(trial.model.active):
@@ -45,4 +46,5 @@ def test_disks_hold_what_the_model_holds(host: VolumeHost, seed: int) -> None:
     trial.compare()
     host.check()
     assert trial.crashes > 0
+    print(f"{trial.crashes} kills")
     assert host.lvm.active(host.group) == {"MGT"}
