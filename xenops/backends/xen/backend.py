@@ -1,7 +1,11 @@
 """The backend contract on Xen: each effect goes to the part that carries it out."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from xenops import errors
 from xenops.backends.contract import (
@@ -26,6 +30,9 @@ from xenops.backends.xen.host_facts import HostFacts
 from xenops.backends.xen.services import Services
 from xenops.bindings.errors import XenError
 from xenops.metadata import VmConfig, VmMetadata
+from xenops.xenstore.client import Transaction
+
+log = logging.getLogger(__name__)
 
 _GUEST_ACTIONS: Mapping[GuestAction, int] = {
     "poweroff": 0,
@@ -101,17 +108,23 @@ class XenBackend(DeviceEffects):
         self._host.xc.send_debug_keys(keys)
 
     def set_guest_agent_features(self, features: Mapping[str, Mapping[str, object]]) -> None:
-        keys: dict[str, str] = {}
-        for name, parameters in features.items():
+        for name, feature in features.items():
             top = f"/guest_agent_features/{name}"
-            for key, value in parameters.items():
-                place = "licensed" if key == "licensed" else f"parameters/{key}"
-                keys[f"{top}/{place}"] = _flag(value)
-        writes = self._host.store.write_many(keys)
-        for name in features:
-            access = self._host.store.set_permissions(f"/guest_agent_features/{name}", ("r0",))
-            access.addErrback(lambda failure: None)
-        writes.addErrback(lambda failure: None)
+            keys = {f"{top}/licensed": str(feature.get("licensed", "0"))}
+            parameters = feature.get("parameters")
+            if isinstance(parameters, Mapping):
+                keys |= {f"{top}/parameters/{key}": str(v) for key, v in parameters.items()}
+            Deferred.fromCoroutine(self._publish(top, keys)).addErrback(_not_published)
+
+    async def _publish(self, top: str, keys: Mapping[str, str]) -> None:
+        async def write(tx: Transaction) -> None:
+            tx.remove(top)
+            tx.mkdir(top)
+            tx.set_permissions(top, ("r0",))  # what is below is made readable with it
+            tx.write_many(keys)
+            await tx.settled()
+
+        await self._host.store.transaction(write)
 
     async def create(self, vm: VmMetadata, request: CreateRequest) -> int:
         return await self._creation.create(vm, request)
@@ -224,5 +237,5 @@ def _nobody(change: Change) -> None:
     """Nobody listens any more."""
 
 
-def _flag(value: object) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
+def _not_published(failure: Failure) -> None:
+    log.error("guest agent features: %s", failure.value)

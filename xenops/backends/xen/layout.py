@@ -3,6 +3,7 @@
 Source: the tree the reference toolstack writes, in its order.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,6 +18,9 @@ GUEST_FOLDERS: Final = (
 """Nodes in which the guest may write."""
 
 CONSOLE_LIMIT: Final = 65536
+_VALID: Final = re.compile(r"[A-Za-z0-9_@-]+(/[A-Za-z0-9_@-]+)*")
+"""Names a node can have; a flag of any other name is for nobody who reads xenstore."""
+
 _TYPES: Final = {"HVM": "hvm", "PV": "pv", "PVinPVH": "pv-in-pvh", "PVH": "pvh"}
 
 
@@ -27,7 +31,8 @@ def domain_type(vm: VmConfig) -> str:
 
 def guest_data(data: Mapping[str, str]) -> dict[str, str]:
     """Keep the keys a VM may bring along."""
-    return {k: v for k, v in data.items() if k.startswith(("vm-data/", "FIST/"))}
+    ours = {k: v for k, v in data.items() if k.startswith(("vm-data/", "FIST/"))}
+    return {k: v for k, v in ours.items() if _VALID.fullmatch(k)}
 
 
 def tree(domid: int, md: VmMetadata, created_ns: int) -> list[Node]:
@@ -74,7 +79,7 @@ def values(domid: int, md: VmMetadata, initial_target: int, unique_id: str) -> d
         "domain-type": domain_type(vm),
         **availability(vm.vcpu_max, vm.vcpus),
     }
-    return {f"{home}/{name}": value for name, value in keys.items()}
+    return {f"{home}/{name}": value for name, value in keys.items() if _VALID.fullmatch(name)}
 
 
 def availability(vcpu_max: int, vcpus: int) -> dict[str, str]:

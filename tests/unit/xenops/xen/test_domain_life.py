@@ -326,3 +326,27 @@ def test_xenstored_may_be_restarted(host: Host) -> None:
     host.clock.advance(5)
     host.server.put(f"/local/domain/{domid}/data/os_name", "new")
     assert host.backend.stat(domid).guest_agent["data/os_name"] == "new"
+
+
+def test_flags_whose_names_no_node_can_have_are_left_out(host: Host) -> None:
+    flags = {"good-one": "1", "bad one": "2", "worse\0": "3", "//": "4", "vcpu/mine": "5"}
+    md = make_pv(platformdata=flags, xsdata={"vm-data/ä": "1", "vm-data/x": "2"})
+    domid = done(host.backend.create(md, SIZE))
+    below = host.server.below(f"/local/domain/{domid}/platform")
+    assert {"good-one", "mine"} <= {path.rpartition("/")[2] for path in below}
+    assert not {"bad one", "worse\0"} & {path.rpartition("/")[2] for path in below}
+    assert host.server.value(f"/local/domain/{domid}/vm-data/x") == "2"
+
+
+def test_every_guest_may_read_what_its_agent_is_licensed_to_do(host: Host) -> None:
+    host.backend.set_guest_agent_features(
+        {"Guest_agent_auto_update": {"licensed": "1", "parameters": {"enabled": "1"}}}
+    )
+    top = "/guest_agent_features/Guest_agent_auto_update"
+    assert host.server.below(top) == {
+        top: "",
+        f"{top}/licensed": "1",
+        f"{top}/parameters": "",
+        f"{top}/parameters/enabled": "1",
+    }
+    assert host.server.tree[f"{top}/parameters/enabled"].permissions == ("r0",)
