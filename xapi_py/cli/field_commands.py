@@ -52,7 +52,10 @@ async def print_rows(
 ) -> None:
     """Print the fields of objects that ``parameter`` names, else the usual ones."""
     reader = reader or FieldReader(context, record)
-    fields = chosen_fields(record, context.words.list_of(parameter))
+    asked = context.words.list_of(parameter)
+    fields = chosen_fields(record, asked)
+    if context.words.output:
+        fields = as_asked(record, fields, asked)
     table: list[list[tuple[str, str]]] = []
     for row in rows:
         await reader.breathe()
@@ -73,6 +76,20 @@ def chosen_fields(record: RecordSpec, asked: list[str]) -> list[FieldSpec]:
     names = set(asked or record.shown)
     everything = "all" in asked or not names
     return [f for f in record.fields.values() if not f.hidden and (everything or f.name in names)]
+
+
+def as_asked(record: RecordSpec, fields: list[FieldSpec], asked: list[str]) -> list[FieldSpec]:
+    """Put fields into the order they were asked for; the classic form has its own.
+
+    Errors: CommandFailed for a name that is no field, which the classic form leaves out.
+    """
+    unknown = [name for name in asked if name not in record.fields and name != "all"]
+    if unknown:
+        raise CommandFailed(
+            f"Unknown field '{unknown[0]}'{did_you_mean(unknown[0], record.fields)}"
+        )
+    places = {name: place for place, name in enumerate(asked)}
+    return sorted(fields, key=lambda f: places.get(f.name, len(places)))
 
 
 @asynccontextmanager

@@ -145,7 +145,9 @@ async def select(
     rows = await matcher.matching(await rows_of(context, record, filters))
     plural = PLURALS[prefix]
     if not rows:
-        raise CommandFailed(f"No matching {plural} found")
+        names = {row.name_label for row in context.records(record.cls)}
+        hint = "" if not chosen or chosen[0] in names else did_you_mean(chosen[0], names)
+        raise CommandFailed(f"No matching {plural} found{hint}")
     if len(rows) > 1 and not (multiple and context.words.flag("multiple")):
         raise CommandFailed(
             f"Multiple matches {plural} found. --multiple required to complete the operation"

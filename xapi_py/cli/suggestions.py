@@ -20,3 +20,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Give the end of an error text that names the likely word, or nothing."""
     found = closest(word, known)
     return f" (did you mean '{found}'?)" if found else ""
+
+
+def begin_alike(word: str, known: Iterable[str], most: int = 3) -> str:
+    """Give the end of an error text that lists names with the same beginning, or nothing."""
+    start = word.lower()[:SHORTEST]
+    found = [name for name in known if len(start) > 2 and name.lower().startswith(start)]
+    if not found:
+        return ""
+    more = " ..." if len(found) > most else ""
+    return f" (there are: {', '.join(sorted(found)[:most])}{more})"

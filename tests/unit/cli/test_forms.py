@@ -151,6 +151,13 @@ def test_errors_come_in_the_form_asked_for(cli):
         assert json.loads(cli.last.err)["error"] == code
 
 
+def test_fields_come_in_the_order_asked_for(cli):
+    words = ("host-list", "params=name-label,uuid,enabled", "--output=csv")
+    assert cli.out(*words).startswith("name-label,uuid,enabled\n")
+    assert cli.run("host-list", "params=uuid,name-lable", "--output=csv") == 1
+    assert "COMMAND_FAILED,Unknown field 'name-lable' (did you mean" in cli.last.err
+
+
 def test_other_forms_are_refused(cli):
     assert cli.run("vm-list", "--output=xml") == 1
     assert cli.last.err == "Error: --output is one of json, yaml, csv, table, not 'xml'\n"

@@ -12,6 +12,7 @@ from xapi_py.cli.plain_commands import constructor_record
 from xapi_py.cli.problems import CommandFailed, MissingParameter
 from xapi_py.cli.registry import command
 from xapi_py.cli.selecting import select
+from xapi_py.cli.suggestions import begin_alike, did_you_mean
 
 
 async def _make(context: Context, row: Any, method: str, *arguments: object) -> None:
@@ -127,7 +128,9 @@ def _template(context: Context) -> Any:
     if not found and name != "template-uuid":
         found = [r for r in templates if r.name_label == wanted]
     if not found:
-        raise CommandFailed("No templates matched")
+        known = [r.name_label for r in templates]
+        hint = did_you_mean(wanted, known) or begin_alike(wanted, known)
+        raise CommandFailed(f"No templates matched{hint}")
     if len(found) > 1:
         raise CommandFailed("More than one matching template found")
     return found[0]
