@@ -97,6 +97,8 @@ def _value(context: Context, argument: tuple[str, str, str], kind: Type, row: An
         assert isinstance(kind, MapOf)
         return parse_members(context, name, words.members(name), kind)
     text = words.get(name, default)
+    if source == "needed" and isinstance(kind, RefOf) and words.has(name):
+        return context.by_uuid(kind.cls, text)  # an empty one, too, is nobody's uuid
     if text == "" and isinstance(kind, RefOf) and not words.has(name):
         return NULL_REF
     if isinstance(kind, Int) and name in SIZES:

@@ -89,7 +89,9 @@ def parse(body: str) -> Words:
     pairs: Pairs = []
     rest = iter(lines[1:])
     for word in rest:
-        if word.startswith("--"):
+        if word == "--output":  # of clients that know it not, in two words
+            pairs.append((OUTPUT_MARK + next(rest, ""), "true"))
+        elif word.startswith("--"):
             pairs.append((word[2:], "true"))
         elif word.startswith("-"):
             if word not in _WITH_VALUE:

@@ -23,6 +23,12 @@ def test_lines_are_words():
     assert words.pairs == [("vm", "a=b"), ("force", "true"), ("username", "bob"), ("lone", "")]
 
 
+def test_the_form_of_output_comes_in_one_word_or_two():
+    assert parse("vm-list\n--output\njson\nx=y").output == "json"
+    assert parse("vm-list\n--output=json").output == "json"
+    assert parse("host-get-system-status\noutput=tar").output == ""
+
+
 @pytest.mark.parametrize("body", ["", "=x", "a=b\nc", "vm-start\n-x"])
 def test_what_cannot_be_read(body):
     with pytest.raises(WrongSyntax):

@@ -46,3 +46,20 @@ async def create_tunnel(context: Context) -> None:
         more = [parse_value(context, "protocol", words.get("protocol"), kind)]
     ref = await context.api.call("tunnel.create", pif, network, *more)
     context.printer.listing([context.uuid("PIF", context.record("tunnel", ref).access_PIF)])
+
+
+@command("tunnel-destroy")
+async def destroy_tunnel(context: Context) -> None:
+    """Remove a tunnel, named by its own uuid or by that of the PIF tunnel-create printed.
+
+    The original takes only the first.
+    """
+    uuid = context.words.need("uuid")
+    try:
+        tunnel = context.by_uuid("tunnel", uuid)
+    except ApiError as error:
+        ends = [t for t in context.records("tunnel") if context.uuid("PIF", t.access_PIF) == uuid]
+        if not ends:
+            raise error
+        tunnel = ends[0].ref
+    await context.api.call("tunnel.destroy", tunnel)
