@@ -47,7 +47,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kill-rounds", type=int, default=8, metavar="N", help="daemons killed under load"
     )
+    parser.addoption("--failed-to", metavar="FILE", help="write the names of failed tests there")
     parser.addoption("--kill-seed", type=int, default=1, metavar="N", help="order and moments")
+
+
+class FailedTests:
+    """Lists failed tests in a file, a line each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._names: dict[str, None] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._names[report.nodeid] = None
+            self._path.write_text("".join(f"{name}\n" for name in self._names))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if path := config.getoption("--failed-to"):
+        config.pluginmanager.register(FailedTests(Path(path)))
 
 
 @pytest.fixture(scope="session")
