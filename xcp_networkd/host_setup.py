@@ -1,7 +1,8 @@
 """Put the network daemon together with the system's own network."""
 
 import logging
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from xcp_networkd.config import SystemConfig
 from xcp_networkd.contract import Link, NetworkState
 from xcp_networkd.desired import DesiredNetwork
 from xcp_networkd.dhcp_server.service import DhcpServer
+from xcp_networkd.installer import FoundNic
+from xcp_networkd.linux import name_servers
 from xcp_networkd.linux.host import LinuxHost, Run, boot_id
 from xcp_networkd.monitor import Monitor
 from xcp_networkd.netlink.kernel import Kernel
@@ -67,7 +70,8 @@ async def build(system: SystemConfig, state: Path, reactor: Any) -> service.Serv
             await run(rename, positions.of(nics))
             nics = [link for link in (await backend.links()).values() if link.kind == "nic"]
         reset = NetworkReset(Path(system.network_reset), state / "network-reset.followed")
-        await begin(desired, reset, Path(system.management_conf), nics)
+        there = await run(found_nics, nics, Path(system.resolv_conf))
+        await begin(desired, reset, Path(system.management_conf), nics, there)
         leases.start()
         await monitor.start()
     except BaseException:
@@ -89,15 +93,54 @@ async def build(system: SystemConfig, state: Path, reactor: Any) -> service.Serv
 
 
 async def begin(
-    desired: DesiredNetwork, reset: NetworkReset, management_conf: Path, nics: list[Link]
+    desired: DesiredNetwork,
+    reset: NetworkReset,
+    management_conf: Path,
+    nics: list[Link],
+    found: Sequence[FoundNic] = (),
 ) -> None:
-    """Bring the persistent network up, or the one that an administrator's reset asks for."""
+    """Bring the persistent network up, or the one that an administrator's reset asks for.
+
+    At the first start that is the installer's, else what the host is reached through now.
+    """
     wanted = reset.wanted({nic.name: nic.mac for nic in nics})
     if wanted is None:
-        await desired.start(first_state(management_conf, nics))
+        first = first_state(management_conf, nics)
+        await desired.start(first if first.bridges else installer.as_found(found))
         return
     await desired.start(wanted, anew=True)
     reset.followed()
+
+
+def found_nics(nics: Sequence[Link], resolv_conf: Path) -> list[FoundNic]:
+    """Give the cards that are in no bridge, with the addresses somebody else gave them."""
+    kernel = Kernel()
+    try:
+        names = {device.index: name for name, device in kernel.devices().items()}
+        leased = {
+            (names.get(address.index), address.family)
+            for address in kernel.addresses()
+            if address.scope == 0 and not address.permanent
+        }
+    finally:
+        kernel.close()
+    _, servers, domains = name_servers.read(resolv_conf)
+    return [
+        FoundNic(
+            nic.name,
+            nic.mac,
+            nic.ipv4,
+            nic.ipv4_gateway,
+            (nic.name, socket.AF_INET) in leased,
+            nic.ipv6,
+            nic.ipv6_gateway,
+            (nic.name, socket.AF_INET6) in leased,
+            servers,
+            domains,
+        )
+        for nic in nics
+        if not nic.bridge
+    ]
 
 
 def first_state(management_conf: Path, nics: list[Link]) -> NetworkState:

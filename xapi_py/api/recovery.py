@@ -22,7 +22,7 @@ from xapi_py.db.row import Row
 from xapi_py.plan import events_text
 from xapi_py.pool.domain_state import Place
 from xapi_py.pool.gateway import HostGateway
-from xapi_py.pool.xenops_updates import XenopsUpdates, console_base
+from xapi_py.pool.xenops_updates import XenopsUpdates
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,6 @@ async def _fetch_domain_record(call: Call, vm: Row) -> None:
 def follow_domains(toolstack: Toolstack, gateway: HostGateway) -> XenopsUpdates:
     """Start following the domain daemon of a host; stop it when the host is gone."""
     db, settings = toolstack.db, toolstack.settings
-    address = db.row("host", gateway.host).address or settings.address
 
     def alert(name: str, ref: Ref) -> None:
         vm = db.find("VM", ref)
@@ -176,7 +175,7 @@ def follow_domains(toolstack: Toolstack, gateway: HostGateway) -> XenopsUpdates:
     updates = XenopsUpdates(
         db,
         gateway.xenops,
-        Place(gateway.host, console_base(address, settings.https_port)),
+        Place(gateway.host, settings.https_port),
         toolstack.clock,
         alert=alert,
         progress=progress,

@@ -101,13 +101,17 @@ def serve(
 ) -> Endpoints:
     """Listen on the host's address; port 0 takes any free one.
 
-    Errors: CannotListenError.
+    A real host listens on all its addresses: the one of its management interface may
+    not be there yet, and may become another one.  Errors: CannotListenError.
     """
     settings = toolstack.settings
     routes = routes_of(toolstack, dispatcher, more)
     address = settings.address
+    where = address
+    if settings.backend == "xen":
+        where = "::" if ":" in address else ""
     plain = reactor.listenTCP(
-        http, HttpServer(routes, reactor, kind="tcp"), interface=address, backlog=512
+        http, HttpServer(routes, reactor, kind="tcp"), interface=where, backlog=512
     )
     certificate = ensure_certificate(settings.state / SERVER_CERTIFICATE, names_of(toolstack))
     tls = TlsSettings(certificate)
@@ -117,7 +121,7 @@ def serve(
         https,
         HttpServer(routes, reactor, kind="tls"),
         tls,
-        interface=address,
+        interface=where,
         backlog=512,
     )
     secure.transport = PromptServer

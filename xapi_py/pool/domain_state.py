@@ -16,6 +16,7 @@ from xapi_py.db.transaction import Transaction
 from xapi_py.plan import boot, guest_metrics
 from xapi_py.plan.operations.vm import is_hvm
 from xapi_py.plan.shutdown import HALTED_FIELDS
+from xapi_py.pool.host_address import console_base
 from xapi_py.pool.storage_records import find_uuid
 
 Stat = Mapping[str, Any]
@@ -41,8 +42,7 @@ class Place:
     """The host a report comes from, and how its consoles are reached."""
 
     host: Ref
-    console_base: str
-    """The address of a console without its reference."""
+    https_port: int
 
 
 def apply(
@@ -239,10 +239,9 @@ def _consoles(db: Database, tx: Transaction, place: Place, vm: Row, stat: Stat) 
     for protocol, ref in present.items():
         if protocol not in wanted:
             tx.delete("console", ref)
+    base = console_base(db.row("host", place.host).address, place.https_port)
     for protocol, console in wanted.items():
         found = present.get(protocol)
         if found is None:
             found = tx.create("console", {"VM": vm.ref, "protocol": protocol})
-        tx.update(
-            "console", found, port=int(console["port"]), location=f"{place.console_base}{found}"
-        )
+        tx.update("console", found, port=int(console["port"]), location=f"{base}{found}")

@@ -9,6 +9,7 @@ from xapi_py.db.database import Database
 from xapi_py.db.row import Row
 from xapi_py.pool.following import Following, result_of
 from xapi_py.pool.gateway import Daemon
+from xapi_py.pool.host_address import management_address, moved
 from xapi_py.pool.network_records import by_name, refresh
 
 BondAlert = Callable[[Row, int], None]
@@ -19,12 +20,21 @@ class NetworkUpdates(Following):
     """The consumer of one network daemon's updates."""
 
     def __init__(
-        self, db: Database, daemon: Daemon, host: Ref, clock: Clock, *, alert: BondAlert
+        self,
+        db: Database,
+        daemon: Daemon,
+        host: Ref,
+        clock: Clock,
+        *,
+        alert: BondAlert,
+        real: bool = False,
     ) -> None:
+        """``real``: clients reach the host at the address of its management interface."""
         super().__init__("the network daemon", daemon, clock)
         self._db = db
         self._host = host
         self._alert = alert
+        self._real = real
 
     async def read_all(self) -> None:
         """Read every device."""
@@ -38,5 +48,10 @@ class NetworkUpdates(Following):
         answer: Any = await self._daemon.read("Interface.scan", {}, dbg="updates")
         links = by_name(result_of(answer))
         now = int(self._clock.seconds())
-        for bond, before in refresh(self._db, self._host, links, now):
+        changed = refresh(self._db, self._host, links, now)
+        if self._real:
+            host = self._db.row("host", self._host)
+            with self._db.transaction() as tx:
+                moved(self._db, tx, host, management_address(self._db, host))
+        for bond, before in changed:
             self._alert(bond, before)

@@ -109,10 +109,3 @@ class XenopsUpdates(Following):
 def _forget_failed(failure: Failure) -> None:
     failure.trap(*TROUBLE)
     log.info("the domain daemon keeps a VM: %s", failure.value)
-
-
-def console_base(address: str, https_port: int) -> str:
-    """Give the address of a host's consoles; the port is named only when it is not 443."""
-    name = f"[{address}]" if ":" in address else address
-    port = "" if https_port == 443 else f":{https_port}"
-    return f"https://{name}{port}/console?ref="

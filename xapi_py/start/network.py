@@ -52,6 +52,7 @@ def follow(toolstack: Toolstack, host: Ref, daemon: Daemon) -> NetworkUpdates:
         host,
         toolstack.clock,
         alert=lambda bond, before: _bond_alert(toolstack, host, bond, before),
+        real=toolstack.settings.backend == "xen",
     )
     updates.start()
     return updates

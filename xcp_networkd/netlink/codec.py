@@ -126,15 +126,22 @@ class Device:
         return _number(self.slave_data.get(attribute, b""))
 
 
+_PERMANENT: Final = 0x80
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceAddress:
-    """An address on a device; ``scope`` 0 is global, 253 the link's own."""
+    """An address on a device; ``scope`` 0 is global, 253 the link's own.
+
+    One that a lease or a router gave is not ``permanent``.
+    """
 
     index: int
     family: int
     address: str
     prefix_length: int
     scope: int
+    permanent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,10 +281,11 @@ def device(message: Message) -> Device:
 
 def address(message: Message) -> DeviceAddress:
     """Read a NEW_ADDRESS or DEL_ADDRESS message."""
-    family, prefix_length, _, scope, index = _ADDRESS.unpack_from(message.body)
+    family, prefix_length, flags, scope, index = _ADDRESS.unpack_from(message.body)
     found = parse_attributes(message.body[8:])
     raw = found.get(2) or found.get(1, b"")
-    return DeviceAddress(index, family, socket.inet_ntop(family, raw), prefix_length, scope)
+    text, permanent = socket.inet_ntop(family, raw), bool(flags & _PERMANENT)
+    return DeviceAddress(index, family, text, prefix_length, scope, permanent)
 
 
 def route(message: Message) -> Route | None:

@@ -11,6 +11,7 @@ from xapi_py.base.undo import Undo
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.db.transaction import Transaction
+from xapi_py.pool import host_address
 
 
 @message("host.get_management_interface")
@@ -56,16 +57,9 @@ async def _move(call: Call, pif: Row) -> None:
         return up | {Ref(pif.ref)} if pif.managed else up
 
     await host_network.change_records(call, Ref(host.ref), edit, with_it, Ref(pif.ref))
-    address = _address(call.db.row("PIF", pif.ref))
-    if address:
-        with call.db.transaction() as tx:
-            tx.set("host", host.ref, "address", address)
-
-
-def _address(pif: Row) -> str:
-    if pif.primary_address_type == "IPv6":
-        return next((text.partition("/")[0] for text in pif.IPv6 if text), "")
-    return str(pif.IP)
+    with call.db.transaction() as tx:
+        address = host_address.of_interface(call.db.row("PIF", pif.ref))
+        host_address.moved(call.db, tx, host, address)
 
 
 def check_management(call: Call, pif: Row) -> None:

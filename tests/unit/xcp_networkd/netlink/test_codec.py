@@ -1,5 +1,6 @@
 import socket
 import struct
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +47,11 @@ def test_addresses_come_back(address: str, length: int) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     body = codec.address_body(7, family, address, length)
     found = codec.address(codec.Message(codec.NEW_ADDRESS, memoryview(body)))
-    assert found == codec.DeviceAddress(7, family, _canonical(family, address), length, 0)
+    expected = codec.DeviceAddress(7, family, _canonical(family, address), length, 0, False)
+    assert found == expected
+    body = body[:2] + b"\x80" + body[3:]  # what the kernel says of an address nobody leased
+    found = codec.address(codec.Message(codec.NEW_ADDRESS, memoryview(body)))
+    assert found == replace(expected, permanent=True)
 
 
 def _canonical(family: int, address: str) -> str:
