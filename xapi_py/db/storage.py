@@ -10,9 +10,10 @@ from typing import Any
 import orjson
 
 from xapi_py.base.names import Ref
+from xapi_py.datamodel.model import DateTime, Float, Int, MapOf
 from xapi_py.db.engines.engine import StoredRow
 from xapi_py.db.failures import CorruptDatabase
-from xapi_py.db.row import RefSet, Row, set_generations
+from xapi_py.db.row import Row, set_generations
 from xapi_py.db.schema import MUTUAL, Column, TableDef, reader_of
 from xapi_py.db.table import Table
 
@@ -30,24 +31,30 @@ class RowCodec:
 
     def __init__(self, definition: TableDef) -> None:
         self._columns = [c for c in definition.columns.values() if c.persist]
-        self._values = _values_function(tuple(c.name for c in self._columns))
+        self._values = _values_function(tuple((c.name, c.kind == MUTUAL) for c in self._columns))
         self._readers: list[tuple[str, Callable[[Any], Any]]] = [
             (c.name, reader)
             for c in self._columns
             if (reader := reader_of(c.field.type)) is not None
         ]
         self._mutual = [c for c in self._columns if c.kind == MUTUAL]
-        self._options = orjson.OPT_NON_STR_KEYS
+        numbered = any(
+            isinstance(t := c.field.type, MapOf) and isinstance(t.key, Int | DateTime | Float)
+            for c in self._columns
+        )
+        self._options = (
+            orjson.OPT_NON_STR_KEYS if numbered else 0
+        )  # it costs where it is not needed
 
     def dump(self, row: Row) -> StoredRow:
         """Give the stored form of a row as it is now."""
         values = self._values(row)
         try:
-            text = orjson.dumps(values, _plain, self._options)
+            text = orjson.dumps(values, None, self._options)
             if b"null" in text and any(_odd(v) for v in values.values()):
                 raise TypeError("not a finite number")
         except TypeError:  # lone surrogates, huge integers, infinities
-            text = json.dumps(values, default=_plain).encode()
+            text = json.dumps(values).encode()
         return StoredRow(row.api_class, row.ref, text, row.created_generation, row.modified)
 
     def load(self, table: Table, stored: StoredRow, links: list[Link]) -> Row:
@@ -87,19 +94,13 @@ def parse_values(stored: StoredRow) -> Values:
 
 
 @cache
-def _values_function(names: tuple[str, ...]) -> Callable[[Row], Values]:
-    """Make a function that collects the named fields of a row."""
-    items = ", ".join(f"{name!r}: row.{name}" for name in names)
+def _values_function(fields: tuple[tuple[str, bool], ...]) -> Callable[[Row], Values]:
+    """Make a function that collects fields of a row by name; those marked become lists."""
+    items = ", ".join(f"{n!r}: " + (f"[*row.{n}]" if mark else f"row.{n}") for n, mark in fields)
     namespace: dict[str, Any] = {}
     exec(f"def values(row): return {{{items}}}", namespace)  # names come from the model
     made: Callable[[Row], Values] = namespace["values"]
     return made
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, RefSet):
-        return list(value)
-    raise TypeError(f"cannot store {value!r}")
 
 
 def _odd(value: object) -> bool:
