@@ -180,8 +180,8 @@ class Requests:
 
 
 def join(top: str, name: str) -> str:
-    """Give the path of ``name`` below ``top``; either may be empty."""
-    return f"{top}/{name}" if top and name else top or name
+    """Give the path of ``name`` below ``top``; either may be empty, ``top`` may be the root."""
+    return f"{top.rstrip('/')}/{name}" if top and name else top or name
 
 
 def all_of(answers: "Sequence[Deferred[T]]") -> "Deferred[list[T]]":
