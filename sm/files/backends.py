@@ -7,6 +7,7 @@ in or out.  The folder survives a restart of the driver, and so do backends.
 import contextlib
 import hashlib
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,8 @@ WRITER: Final = "writer"
 SERVED: Final = (ACTIVE, READER, WRITER)
 """Uses that reach the disk at its socket; the others are files."""
 MAX_VIEWS: Final = 8
+LEAVING_S: Final = 0.5
+"""A reader's connection ends a moment after the reader has closed it."""
 
 
 class Backends:
@@ -131,7 +134,7 @@ class Backends:
     def stop_view(self, vdi: str) -> None:
         """End a view.  Errors: VDI_IN_USE while somebody has the file open."""
         if vdi in self._modes and not self.is_active(vdi):
-            if self._modes[vdi] == WRITER or self.in_use(vdi):
+            if self._modes[vdi] == WRITER or not self.left(vdi):
                 raise errors.backend_failure(errors.VDI_IN_USE)
             self.stop(vdi)
 
@@ -139,6 +142,15 @@ class Backends:
         """Whether any process has a view's file open, or is connected to its socket."""
         daemon = self._daemon(vdi)
         return daemon.connected() if self._modes.get(vdi) in SERVED else daemon.file_in_use()
+
+    def left(self, vdi: str) -> bool:
+        """Whether nobody uses a view; who has just gone is waited for."""
+        end = time.monotonic() + LEAVING_S
+        while self.in_use(vdi):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.005)
+        return True
 
     def stop_unused_views(self) -> None:
         """End the views that no process has open."""

@@ -162,7 +162,7 @@ class Transfers:
         """A reader is done; the last one to go ends the backend it needed."""
         backends = self._sr.backends
         idle = vdi not in self._writing and not backends.is_active(vdi)
-        if idle and backends.is_running(vdi) and not backends.in_use(vdi):
+        if idle and backends.is_running(vdi) and backends.left(vdi):
             backends.stop(vdi)
 
     def drop_dead(self) -> None:

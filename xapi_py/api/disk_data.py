@@ -19,6 +19,7 @@ GRAIN: Final = 64 * 1024
 """Zeros are looked for in pieces of this size."""
 
 _ZEROS: Final = bytes(1 << 20)
+_GRAIN_OF_ZEROS: Final = bytes(GRAIN)
 
 
 class Source(Protocol):
@@ -225,8 +226,10 @@ def open_target(access: dict[str, Any], size: int) -> Target:
 
 def is_zero(data: bytes | bytearray | memoryview) -> bool:
     """Tell whether there are only zeros, fast when there are not."""
+    if len(data) == GRAIN:
+        return data == _GRAIN_OF_ZEROS
     if len(data) <= len(_ZEROS):
-        return bytes(data) == _ZEROS[: len(data)]
+        return not any(data[:8]) and bytes(data) == _ZEROS[: len(data)]
     return all(is_zero(data[at : at + len(_ZEROS)]) for at in range(0, len(data), len(_ZEROS)))
 
 
@@ -238,7 +241,7 @@ def data_runs(data: bytes | bytearray, start: int) -> Iterator[tuple[int, int, b
     at, begin, zero = 0, 0, False
     while at < len(data):
         end = min(len(data), at + GRAIN - (start + at) % GRAIN)
-        here = data[at:end] == _ZEROS[: end - at]
+        here = not data[at] and not data[end - 1] and is_zero(data[at:end])
         if at and here != zero:
             yield begin, at, zero
             begin = at

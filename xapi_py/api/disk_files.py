@@ -147,16 +147,18 @@ class DiskReader:
         """Give all parts that may hold data, ascending."""
         return self.source.extents(0, min(self.size, self.source.size))
 
-    def pieces(self, extents: Iterable[Extent]) -> Iterator[tuple[int, bytes | bytearray]]:
-        """Give the data of extents with its offsets, 1 MiB at most and some read together."""
+    def pieces(
+        self, extents: Iterable[Extent], most: int = BLOCK_BYTES
+    ) -> Iterator[tuple[int, bytes | bytearray]]:
+        """Give the data of extents with its offsets, ``most`` bytes each and some read together."""
         batch: list[Extent] = []
         for offset, length in extents:
             end = offset + length
             while offset < end:
-                step = min(end, (offset // BLOCK_BYTES + 1) * BLOCK_BYTES) - offset
+                step = min(end, (offset // most + 1) * most) - offset
                 batch.append((offset, step))
                 offset += step
-                if len(batch) == BATCH_BLOCKS:
+                if len(batch) * most >= BATCH_BLOCKS * BLOCK_BYTES:
                     yield from self._batch(batch)
                     batch = []
         yield from self._batch(batch)

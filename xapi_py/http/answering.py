@@ -29,6 +29,7 @@ from xapi_py.http.sending import ChunkSender, StreamSender, abandon
 log = logging.getLogger(__name__)
 
 _LONG_ANSWER_BYTES: Final = 256 * 1024
+_UPLOAD_READ_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class AnsweringConnection(Protocol):
 
     def write_early(self, status: int, headers: Headers) -> None:
         """Write a head before the body of the request is read."""
+        self._out.bufferSize = _UPLOAD_READ_BYTES
         self._keep_alive = False
         if self._open:
             self._out.write(pages.head(status, headers, keep_alive=False, length=None))

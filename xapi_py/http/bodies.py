@@ -6,8 +6,8 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-HIGH_WATER_BYTES: Final = 256 * 1024
-LOW_WATER_BYTES: Final = 64 * 1024
+HIGH_WATER_BYTES: Final = 512 * 1024
+LOW_WATER_BYTES: Final = 128 * 1024
 
 
 class BodyCutShort(Exception):
@@ -18,7 +18,7 @@ class BodyStream:
     """The body of an upload, with back-pressure.
 
     ``pause`` and ``resume`` stop and restart the client when the reader falls
-    behind: at most about 256 KiB wait here.
+    behind: at most about 512 KiB wait here.
     """
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:

@@ -19,6 +19,7 @@ CONTENT_TYPES: Final = {
     "tar": "application/x-tar",
     "qcow2": "application/x-qemu-disk",
 }
+PIECE_BYTES: Final = 4 << 20
 TAR_FOLDER: Final = "vdi"
 
 Piece = tuple[bytes, float]
@@ -57,7 +58,7 @@ def raw(disk: Disk) -> Encoded:
 
 def _raw(reader: DiskReader) -> Iterator[Piece]:
     sent = 0
-    for offset, data in reader.pieces(reader.extents()):
+    for offset, data in reader.pieces(reader.extents(), PIECE_BYTES):
         yield from _gap(sent, offset, reader.size)
         sent = offset + len(data)
         yield bytes(data), sent / reader.size
@@ -123,8 +124,9 @@ def qcow2(disk: Disk) -> Encoded:
 def _qcow2(writer: Qcow2Writer, reader: DiskReader) -> Iterator[Piece]:
     for part in writer.head():
         yield part, 0.0
-    for offset, data in reader.pieces(writer.data_extents):
-        whole = bytes(data) + bytes(-len(data) % CLUSTER)
+    for offset, data in reader.pieces(writer.data_extents, PIECE_BYTES):
+        missing = -len(data) % CLUSTER
+        whole = bytes(data) + bytes(missing) if missing else bytes(data)
         yield whole, (offset + len(data)) / reader.size
 
 

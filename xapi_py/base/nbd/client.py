@@ -49,7 +49,9 @@ class NbdClient:
         self._unconfirmed: deque[int] = deque()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.settimeout(TIMEOUT_S)
+            limit = struct.pack("@ll", int(TIMEOUT_S), 0)  # the kernel waits, not this process
+            for name in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                self._socket.setsockopt(socket.SOL_SOCKET, name, limit)
             self._connect(path)
             self._negotiate(export, contexts)
         except BaseException:
@@ -111,48 +113,49 @@ class NbdClient:
         self._cookie += 1
         return wire.REQUEST.pack(wire.REQUEST_MAGIC, flags, command, self._cookie, offset, length)
 
-    def read(self, offset: int, length: int) -> bytearray:
+    def read(self, offset: int, length: int) -> bytes | bytearray:
         """Give data; as much as was asked for."""
         return self.read_many([(offset, length)])[0]
 
-    def read_many(self, wanted: Sequence[tuple[int, int]]) -> list[bytearray]:
+    def read_many(self, wanted: Sequence[tuple[int, int]]) -> list[bytes | bytearray]:
         """Give several pieces of data, at most 32 MiB each, asked for together."""
         self.confirm()
-        results: dict[int, tuple[int, bytearray]] = {}
-        order: list[bytearray] = []
+        waiting: dict[int, _Read] = {}
+        order: list[_Read] = []
         sent = 0
-        while sent < len(wanted) or results:
-            while sent < len(wanted) and len(results) < WINDOW:
+        while sent < len(wanted) or waiting:
+            while sent < len(wanted) and len(waiting) < WINDOW:
                 offset, length = wanted[sent]
                 self._socket.sendall(self._request(Command.READ, offset, length))
-                order.append(bytearray(length))
-                results[self._cookie] = (offset, order[-1])
+                order.append(_Read(offset, length))
+                waiting[self._cookie] = order[-1]
                 sent += 1
-            self._take_read(results)
-        return order
+            self._take_read(waiting)
+        return [read.data for read in order]
 
-    def _take_read(self, results: dict[int, tuple[int, bytearray]]) -> None:
+    def _take_read(self, waiting: dict[int, "_Read"]) -> None:
         """Take one reply, or one chunk of one."""
         (magic,) = struct.unpack(">I", self._receive(4))
         if magic == wire.SIMPLE_REPLY_MAGIC:
             error, cookie = struct.unpack(">IQ", self._receive(12))
             _check(error)
-            self._receive_into(memoryview(results.pop(cookie)[1]))
+            read = waiting.pop(cookie)
+            read.put(0, self._receive(read.length))
             return
         done, kind, cookie, length = self._chunk_head(magic)
-        start, target = results[cookie]
+        read = waiting[cookie]
         if kind == Chunk.OFFSET_DATA:
             (offset,) = struct.unpack(">Q", self._receive(8))
-            at = offset - start
-            if at < 0 or at + length - 8 > len(target):
+            at = offset - read.offset
+            if at < 0 or at + length - 8 > read.length:
                 raise NbdError("data nobody asked for")
-            self._receive_into(memoryview(target)[at : at + length - 8])
+            read.put(at, self._receive(length - 8))
         elif kind == Chunk.OFFSET_HOLE:
-            self._receive(length)  # the buffer holds zeros
+            self._receive(length)  # what is not put are zeros
         else:
             self._other_chunk(kind, length)
         if done:
-            del results[cookie]
+            del waiting[cookie]
 
     def _chunk_head(self, magic: int) -> tuple[bool, int, int, int]:
         if magic != wire.STRUCTURED_REPLY_MAGIC:
@@ -277,16 +280,38 @@ class NbdClient:
     # -- bytes
 
     def _receive(self, length: int) -> bytes:
-        data = bytearray(length)
-        self._receive_into(memoryview(data))
-        return bytes(data)
-
-    def _receive_into(self, view: memoryview) -> None:
-        while view:
-            count = self._socket.recv_into(view)
-            if not count:
+        data = self._socket.recv(length, socket.MSG_WAITALL) if length else b""
+        while len(data) < length:  # a signal, or a very long piece
+            more = self._socket.recv(length - len(data), socket.MSG_WAITALL)
+            if not more:
                 raise NbdError("the server closed the connection")
-            view = view[count:]
+            data += more
+        return data
+
+
+class _Read:
+    """Data on its way; without a copy when it comes in one piece."""
+
+    __slots__ = ("_data", "length", "offset")
+
+    def __init__(self, offset: int, length: int) -> None:
+        self.offset = offset
+        self.length = length
+        self._data: bytes | bytearray | None = None
+
+    @property
+    def data(self) -> bytes | bytearray:
+        """What came; zeros where nothing did."""
+        return bytes(self.length) if self._data is None else self._data
+
+    def put(self, at: int, data: bytes) -> None:
+        """Note a piece."""
+        if len(data) == self.length:
+            self._data = data
+            return
+        if not isinstance(self._data, bytearray):
+            self._data = bytearray(self.data)
+        self._data[at : at + len(data)] = data
 
 
 def _check(error: int) -> None:
