@@ -146,7 +146,7 @@ class DeviceModel:
             await running.stop()
             home = paths.home(domid)
             gone = [f"{home}/qemu-pid", f"{home}/image/device-model-pid", f"{home}/serial/0/tty"]
-            await self._host.store.remove_many(gone)
+            await self._host.store.remove_many([*gone, paths.emulator(domid)])
         self.vnc_path(domid).unlink(missing_ok=True)
         qemu.log_path(self._host, _name(domid)).unlink(missing_ok=True)
 

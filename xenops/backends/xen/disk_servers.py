@@ -89,7 +89,7 @@ class DiskServers:
         self._starting.pop(domid, None)
         if server is not None:
             await server.stop()
-            await self._host.store.remove(_pid_path(domid))
+            await self._host.store.remove_many([_pid_path(domid), paths.emulator(domid)])
         qemu.log_path(self._host, _name(domid)).unlink(missing_ok=True)
 
     def forget(self, domid: int) -> None:

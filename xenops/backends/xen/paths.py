@@ -40,6 +40,11 @@ def libxl(domid: int) -> str:
     return f"/libxl/{domid}"
 
 
+def emulator(domid: int) -> str:
+    """Give the tree in which a domain's QEMU tells its state."""
+    return f"{home(0)}/device-model/{domid}"
+
+
 def vm_tree(uuid: str) -> str:
     """Give the tree of a VM, the same for all its domains."""
     return f"/vm/{uuid}"
