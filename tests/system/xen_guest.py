@@ -3,12 +3,14 @@
 import shlex
 from typing import Any
 
+from tests.system.lab import leftovers
 from tests.system.xen_daemon import FOLDER, PROJECT, STATE, XenDaemon, metadata
 from tests.xenlab.lab import Host
 
 VM = "7c1f1a52-0000-4000-8000-000000000011"
 NAME = "devices"
 BRIDGE = "xenbr0"
+VIF = {"device": "0", "mac": "00:16:3e:00:00:10", "bridge": BRIDGE}
 
 
 class Bench:
@@ -66,3 +68,25 @@ class Bench:
         path = self.call("CONSOLE.open", protocol="vt100")["path"]
         line = shlex.quote(command + "\n")
         self.host.output(f"printf %s {line} | timeout 3 socat -u - UNIX-CONNECT:{path} || true")
+
+
+def clean(bench: Bench) -> None:
+    """End the guest; nothing of it may be left."""
+    for vm, state in bench.states().items():
+        if state != "Halted":
+            bench.daemon.call("VM.shutdown", id=vm, force=True)
+        bench.daemon.call("VM.remove", id=vm)
+    assert leftovers(bench.host) == []
+
+
+def remember(bench: Bench, word: str) -> None:
+    """Have the guest keep a word in its memory."""
+    bench.type(f"echo {word} >/kept; sync; echo KEPT-{word}-")
+    bench.said(f"KEPT-{word}-")
+
+
+def remembered(bench: Bench, word: str) -> None:
+    """Make sure that the guest still knows it, and still runs."""
+    bench.host.run(f"echo >/var/log/xen/console/guest-{NAME}.log")
+    bench.type("echo FOUND-$(cat /kept)-")
+    bench.said(f"FOUND-{word}-")
