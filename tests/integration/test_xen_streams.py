@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import shutil
 import socket
+import subprocess
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +262,46 @@ def test_strangers_are_not_taken_in(tmp_path: Path) -> None:
     assert taken[0]["running"] is False
     assert heard.asked == ["listening", "ended"]
     assert not (tmp_path / "target").exists()
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Iterator[list[str]]:
+    """A disk that is reached over NBD only: the socket and the name of the export."""
+    if shutil.which("qemu-nbd") is None:
+        pytest.skip("needs qemu-nbd (Debian: qemu-utils)")
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    path = str(tmp_path / "nbd")
+    command = ["qemu-nbd", "-t", "-f", "raw", "-x", "v", "-k", path, str(tmp_path / "disk")]
+    with subprocess.Popen(command) as server:
+        try:
+            while not os.path.exists(path):
+                assert server.poll() is None
+                time.sleep(0.01)
+            yield [path, "v"]
+        finally:
+            server.terminate()
+
+
+def test_an_image_on_a_disk_behind_a_socket(tmp_path: Path, export: list[str]) -> None:
+    (tmp_path / "saved").write_bytes(b"hardware" * 1000)
+    say = Told(emulator=str(tmp_path / "saved"))
+    work.save(FakeMemory(), request(tmp_path, nbd=export), say)
+    memory = FakeMemory()
+    found = work.restore(memory, request(tmp_path, nbd=export), Told())
+    assert (memory.loaded, found["store_mfn"]) == (GUEST, 2)
+    assert (tmp_path / "emulator").read_bytes() == b"hardware" * 1000
+
+
+def test_a_disk_behind_a_socket_that_is_too_small(tmp_path: Path, export: list[str]) -> None:
+    class Large(FakeMemory):
+        def save(self, domid: int, fd: int, steps: SaveSteps, *, live: bool) -> None:
+            for _ in range(40):
+                os.write(fd, bytes(60_000))
+
+    with pytest.raises(OSError, match="No space left|Broken pipe"):
+        work.save(Large(), request(tmp_path, nbd=export), Told(emulator=""))
+
+
+def test_a_disk_behind_a_socket_without_an_image(tmp_path: Path, export: list[str]) -> None:
+    with pytest.raises(OSError, match="not a suspend image"):
+        work.restore(FakeMemory(), request(tmp_path, nbd=export), Told())
