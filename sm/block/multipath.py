@@ -53,6 +53,7 @@ class Luns:
         return str(self._system.dev / paths[0].name)
 
     def _assemble(self, scsi_id: str, paths: list[ScsiDisk]) -> str:
+        self._system.run("modprobe", "-q", "dm_multipath")
         for path in paths:
             self._system.run("multipath", "-a", str(self._system.dev / path.name))
         done = self._system.run("multipath", "-v2", str(self._system.dev / paths[0].name))
