@@ -49,8 +49,17 @@ class Luns:
         for path in paths:
             self.sysfs.rescan(path.name)
         if known:
-            return str(self._system.dev / "mapper" / known)
+            return self._node(known)
         return str(self._system.dev / paths[0].name)
+
+    def _node(self, name: str) -> str:
+        """Give the path of a multipath device, which udev makes a moment later.  Errors: 67."""
+        path, end = str(self._system.dev / "mapper" / name), self._clock() + APPEAR_S
+        while not self._system.is_block(path):
+            if self._clock() >= end:
+                raise errors.backend_failure(errors.ISCSI_DEVICE, path)
+            self._sleep(_POLL_S)
+        return path
 
     def _assemble(self, scsi_id: str, paths: list[ScsiDisk]) -> str:
         self._system.run("modprobe", "-q", "dm_multipath")
