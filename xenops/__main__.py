@@ -46,7 +46,7 @@ async def setup(arguments: Arguments, reactor: Any) -> Service:
 async def _surroundings(arguments: Arguments, reactor: Any) -> tuple[Backend, Storage]:
     run_folder = arguments.socket.parent
     daemon = StorageDaemon(reactor, RpcClient(reactor, str(run_folder / "smd.sock")))
-    match arguments.backend:
+    match _kind_of_host() if arguments.backend == "auto" else arguments.backend:
         case "xen":
             return await open_backend(reactor, run_folder, arguments.state), daemon
         case "simulator":
@@ -60,6 +60,15 @@ async def _surroundings(arguments: Arguments, reactor: Any) -> tuple[Backend, St
             return backend, daemon if host.section.storage == "daemon" else NoStorage()
         case _:
             raise ConfigError(f"no such backend: {arguments.backend}")
+
+
+def _kind_of_host() -> str:
+    """Tell a control domain of Xen from any other machine."""
+    try:
+        capabilities = Path("/proc/xen/capabilities").read_text(encoding="ascii")
+    except OSError:
+        return "simulator"
+    return "xen" if "control_d" in capabilities else "simulator"
 
 
 def _hooks_folder(arguments: Arguments, backend: Backend) -> Path:
