@@ -107,6 +107,18 @@ def test_bridge_has_its_mac_its_port_and_its_address(backend: Backend) -> None:
     assert (links["eth0"].bridge, links["eth0"].up) == ("br0", True)
 
 
+def test_card_that_is_not_taken_keeps_its_addresses(system: str, backend: Backend) -> None:
+    if system == "simulator":
+        pytest.skip("the simulator's cards have no addresses of somebody else")
+    words = "ip addr add 198.51.100.7/24 dev eth0"
+    subprocess.run(words.split(), check=True)
+    with pytest.raises(RpcError):
+        wait(backend.execute(AddPort("nosuch", "eth0", PortConfig(("eth0",)))))
+    assert wait(backend.links())["eth0"].ipv4 == (("198.51.100.7", 24),)
+    run(backend, *MADE)
+    assert wait(backend.links())["eth0"].ipv4 == ()
+
+
 def test_bond_keeps_its_members_and_dissolves(backend: Backend, system: str) -> None:
     needs(system, "bond")
     members = PortConfig(("eth1", "eth2"), "02:00:00:00:00:08", {"mode": "balance-slb"})

@@ -279,10 +279,12 @@ class OpenVSwitchNetwork:
             if self._kernel.device(interface) is None:
                 raise errors.no_interface(interface)
         for interface in config.interfaces:
-            if config.kind != "vif":
-                self._setup.clear(interface)
             self._kernel.set_link(interface, up=True)
         self._vsctl(commands.add_port(bridge, port, config))
+        # A switch that does not take the card must not cost the host its address.
+        for interface in config.interfaces:
+            if config.kind != "vif":
+                self._setup.clear(interface)
 
     def _configure(self, step: ConfigureInterface) -> None:
         name, mtu = step.interface, step.config.mtu
