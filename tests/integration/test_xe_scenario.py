@@ -28,8 +28,28 @@ def xe(pool):
 
 
 def test_a_user_gets_what_the_scenario_says(pool, xe):
-    kept = {"password": pool.host().password}
-    for line in SCENARIO.read_text("utf-8").splitlines():
+    play(xe, SCENARIO.read_text("utf-8"), {"password": pool.host().password})
+
+
+def test_a_user_of_7_1_gets_it_too():
+    """With a template of that time, and without the commands that came later."""
+    text = SCENARIO.read_text("utf-8")
+    for new, old in (
+        ("Debian Bookworm 12", "Debian Jessie 8.0"),
+        ("Debian Bokworm 12", "Debian Jesie 8.0"),
+    ):
+        text = text.replace(new, old)
+    known = load_tables("7.1").commands
+    later = {c for c in load_tables("newest").commands if c not in known}
+    lines = [line for line in text.splitlines() if not later & set(line.split())]
+    with running("--profile", "7.1") as pool:
+        host = pool.start().host()
+        play(CliClient(host.socket), "\n".join(lines), {"password": host.password})
+
+
+def play(xe: CliClient, scenario: str, kept: dict[str, str]) -> None:
+    """Run the lines of a scenario in order."""
+    for line in scenario.splitlines():
         if not line or line.startswith("#"):
             continue
         refused = line.startswith("! ")
