@@ -13,20 +13,17 @@ class RecentLines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._records: deque[logging.LogRecord] = deque(maxlen=KEPT_LINES)
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._records.append(record)
+        try:  # as text at once: what a record names is not to live as long as this
+            self._lines.append(self.format(record))
+        except (TypeError, ValueError):
+            self.handleError(record)
 
     def lines(self) -> list[str]:
-        """Give the lines, oldest first; one that cannot be written is left out."""
-        found = []
-        for record in tuple(self._records):
-            try:
-                found.append(self.format(record))
-            except (TypeError, ValueError):
-                continue
-        return found
+        """Give the lines, oldest first."""
+        return list(self._lines)
 
 
 RECENT = RecentLines()
