@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.integration import daemon_process
 from tests.integration.daemon_process import DaemonProcess
 from tests.integration.test_smd_files import backends_of
 from tests.system.file_servers import PASSWORD, FileServers, missing
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.system
 MIB = 1 << 20
 PATTERN = random.Random(3).randbytes(2 * MIB)
 HERE = "127.0.0.1"
-FAST = "timeo=10,retrans=1"
+FAST = "timeo=50,retrans=2"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileServers]:
 def smd(servers: FileServers) -> Iterator[DaemonProcess]:
     folder = Path("/tmp", f"fs-{os.getpid()}")
     folder.mkdir()
-    settings = {"profile": "newest", "gc_delay_s": 600.0, "driver_timeout_s": 20.0}
+    settings = {"profile": "newest", "gc_delay_s": 600.0, "driver_timeout_s": 60.0}
+    daemon_process.ANSWER_TIMEOUT_S = 300.0  # labs are slow
     daemon = DaemonProcess(
         "sm", folder, {"sm": {**settings, "real": ["file", "nfs", "smb", "iso"]}}
     )
