@@ -9,6 +9,8 @@ from sm.block.sysfs import ScsiDisk, Sysfs
 from sm.files.mounts import System
 
 APPEAR_S: Final = 15.0
+NODE_S: Final = 60.0
+"""What udev may take on a busy host until a device has its name."""
 _POLL_S: Final = 0.1
 
 
@@ -54,7 +56,7 @@ class Luns:
 
     def _node(self, name: str) -> str:
         """Give the path of a multipath device, which udev makes a moment later.  Errors: 67."""
-        path, end = str(self._system.dev / "mapper" / name), self._clock() + APPEAR_S
+        path, end = str(self._system.dev / "mapper" / name), self._clock() + NODE_S
         while not self._system.is_block(path):
             if self._clock() >= end:
                 raise errors.backend_failure(errors.ISCSI_DEVICE, path)
@@ -66,7 +68,7 @@ class Luns:
         for path in paths:
             self._system.run("multipath", "-a", str(self._system.dev / path.name))
         done = self._system.run("multipath", "-v2", str(self._system.dev / paths[0].name))
-        end = self._clock() + APPEAR_S
+        end = self._clock() + NODE_S
         while self._clock() < end:
             known = self.sysfs.multipath_device(scsi_id)
             if known:
