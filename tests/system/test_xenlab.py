@@ -151,7 +151,7 @@ vif = ["bridge=xenbr0"]
 '''
 
 
-def wait_for_text(host: Host, file: str, text: str, timeout: float = 120) -> None:
+def wait_for_text(host: Host, file: str, text: str, timeout: float = 300) -> None:
     host.output(
         f"timeout {timeout:.0f} tail -n +1 -F {file} 2>/dev/null | grep -qaFm1 '{text}' || "
         f"{{ tail -n 50 {file}; exit 1; }}",

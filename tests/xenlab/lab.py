@@ -309,6 +309,7 @@ def up(
     """Start a lab.  Errors: LabUnavailable, LabError; nothing runs after them."""
     if not NAME.fullmatch(name):
         raise LabError(f"{name!r} is no name for a lab: letters, digits and dashes, at most 24")
+    names()  # one of this name that ended is in nobody's way
     built = image.image()
     states = [ready_state(flavour, built) for flavour in flavours]
     folder = runtime_folder() / name
@@ -383,5 +384,12 @@ def find(name: str) -> Lab:
 
 
 def names() -> list[str]:
-    """Give the names of all labs that run."""
-    return sorted(path.parent.name for path in runtime_folder().glob("*/lab.json"))
+    """Give the names of all labs that run; what ended by itself is cleared away."""
+    running = []
+    for path in sorted(runtime_folder().glob("*/lab.json")):
+        lab = find(path.parent.name)
+        if any(host.process.alive() for host in lab.hosts):
+            running.append(lab.name)
+        else:
+            lab.down()
+    return running

@@ -1,6 +1,9 @@
 """How lab machines are started and talked to, without starting one."""
 
 import io
+import json
+import os
+import subprocess
 import tarfile
 import threading
 from pathlib import Path
@@ -92,3 +95,15 @@ def test_only_changed_files_are_copied_and_removed_ones_go():
 def test_bad_names_are_refused(name: str):
     with pytest.raises(LabError, match="no name for a lab"):
         lab.up(name, [])
+
+
+def test_labs_that_ended_are_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XENLAB_RUN", str(tmp_path))
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    for name, pid in (("old", ended.pid), ("new", os.getpid())):
+        (tmp_path / name).mkdir()
+        host = {"flavour": {"xen": False}, "pid": pid, "agent_port": 1}
+        (tmp_path / name / "lab.json").write_text(json.dumps([host]))
+    assert lab.names() == ["new"]
+    assert not (tmp_path / "old").exists()
