@@ -27,7 +27,7 @@ from tests.xenlab.agent import Agent, Command
 from tests.xenlab.errors import LabError
 from tests.xenlab.qemu import Cable, Flavour, Place, Process
 
-BOOT_TIMEOUT_S, RESTORE_TIMEOUT_S, SAVE_TIMEOUT_S = 300.0, 60.0, 120.0
+BOOT_TIMEOUT_S, RESTORE_TIMEOUT_S, SAVE_TIMEOUT_S = 600.0, 120.0, 120.0
 LIFETIME_S = 3600.0
 PROJECT = "/opt/xapi-py"
 COPIED = ("ocaml_compat", "xapi_py", "xenops", "sm", "xcp_networkd", "xe", "scripts", "tests")
