@@ -7,10 +7,20 @@ from typing import Any
 import pytest
 
 from tests.system.xen_daemon import DaemonError, metadata
-from tests.system.xen_guest import BRIDGE, NAME, VIF, VM, Bench, clean, remember, remembered
+from tests.system.xen_guest import (
+    BRIDGE,
+    NAME,
+    UNPROVEN,
+    VIF,
+    VM,
+    Bench,
+    clean,
+    remember,
+    remembered,
+)
 from tests.xenlab.lab import Host
 
-pytestmark = [pytest.mark.system, pytest.mark.slow]
+pytestmark = [pytest.mark.system, pytest.mark.slow, UNPROVEN]
 
 
 @pytest.fixture(scope="module")
