@@ -190,6 +190,8 @@ class ToolProcess(ProcessProtocol):
         self._over = True
         if self._timer.active():
             self._timer.cancel()
+        if self._done.called:
+            return  # nobody waits any more
         if getattr(reason.value, "exitCode", None) == 0:
             self._done.callback(None)
         elif self._why:

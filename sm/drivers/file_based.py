@@ -312,7 +312,12 @@ class FileBasedSr:
         done = False
         try:
             if command:
-                await self._settings.children.tool(command, IDLE_S).ended()
+                tool = self._settings.children.tool(command, IDLE_S)
+                try:
+                    await tool.ended()
+                except BaseException:  # somebody cancelled the copy
+                    tool.kill()
+                    raise
             done = True
         finally:
             filled = await self._call("end_fill", vdi=vdi, done=done)

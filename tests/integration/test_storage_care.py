@@ -114,3 +114,14 @@ def test_copies_stay_sparse_and_can_be_cancelled(client: DiskClient, tmp_path: P
     client.wait(task)
     if client.api.task.get_status(task) == "cancelled":
         eventually(lambda: client.api.SR.get_VDIs(other) == before, "the copy is gone")
+    eventually(lambda: not copying(client.folder), "nothing copies any more")
+
+
+def copying(folder: Path) -> bool:
+    """Whether a program still writes a copy below a folder."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = entry.read_bytes()
+            if words.startswith(b"qemu-img\0convert") and str(folder).encode() in words:
+                return True
+    return False
