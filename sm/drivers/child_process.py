@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -201,8 +201,15 @@ class ToolProcess(ProcessProtocol):
             self._done.errback(Failure(qemu.failure(text)))
 
     async def ended(self) -> None:
-        """Wait for it.  Errors: those of ``sm.files.qemu.failure``, 200 without progress."""
-        await self._done
+        """Wait for it; who gives up waiting ends it.
+
+        Errors: those of ``sm.files.qemu.failure``, 200 without progress.
+        """
+        try:
+            await self._done
+        except CancelledError:
+            self.kill()
+            raise
 
 
 class RealChildren:

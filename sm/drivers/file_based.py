@@ -312,12 +312,7 @@ class FileBasedSr:
         done = False
         try:
             if command:
-                tool = self._settings.children.tool(command, IDLE_S)
-                try:
-                    await tool.ended()
-                except BaseException:  # somebody cancelled the copy
-                    tool.kill()
-                    raise
+                await self._settings.children.tool(command, IDLE_S).ended()
             done = True
         finally:
             filled = await self._call("end_fill", vdi=vdi, done=done)
