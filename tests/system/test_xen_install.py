@@ -13,7 +13,11 @@ UNIT = "/etc/systemd/system/xapi-py.service"
 
 def files(host: Host) -> set[str]:
     """List all files in the folders that belong to the administrator and to installed programs."""
-    return set(host.output("find /etc /usr/local /var/lib/xapi-py -xdev 2>/dev/null; true").split())
+    return set(
+        host.output(
+            "find /etc /usr/local /var/lib/xapi-py -xdev ! -type d 2>/dev/null; true"
+        ).split()
+    )
 
 
 @pytest.fixture
