@@ -22,6 +22,10 @@ from tests.xenlab.lab import Host, Lab
 
 LIFETIME_S = 2400.0
 GUESTS = "/lab/extra/guest"
+UNPROVEN = pytest.mark.skipif(
+    not os.environ.get("XENLAB_UNPROVEN"),
+    reason="has not yet been seen to pass in a lab; XENLAB_UNPROVEN=1 runs it",
+)
 
 # Few processes: starting one takes long in the machine.
 TRACES = """

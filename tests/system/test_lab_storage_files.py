@@ -1,18 +1,11 @@
 """The suite on real NFS and SMB servers, on Debian's kernel in the lab."""
 
-import os
-
 import pytest
 
+from tests.system.lab import UNPROVEN
 from tests.xenlab.lab import Host
 
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.skipif(
-        "XAPI_PY_FILE_SERVERS" not in os.environ,
-        reason="half an hour in an emulated machine: XAPI_PY_FILE_SERVERS=1 runs it",
-    ),
-]
+pytestmark = [pytest.mark.system, UNPROVEN]
 
 TIMEOUT_S = 2400
 

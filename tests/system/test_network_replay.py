@@ -1,6 +1,7 @@
 """A change that is cut off at any step leaves a host that starts and can be reached."""
 
 import shutil
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,9 +62,19 @@ TO_BOND = NetworkState(
 )
 
 
-def finish(work: Coroutine[Any, Any, object]) -> None:
+LONGEST_CHANGE_S = 60.0
+TURN_S = 0.01
+
+
+def finish(work: Coroutine[Any, Any, object], clock: Clock) -> None:
+    """Carry work out; the clock goes with the kernel's while the daemon waits for a link."""
     found: list[Any] = []
     Deferred.fromCoroutine(work).addBoth(found.append)
+    deadline = time.monotonic() + LONGEST_CHANGE_S
+    while not found:
+        assert time.monotonic() < deadline, "a change that does not end"
+        time.sleep(TURN_S)
+        clock.advance(TURN_S)
     if isinstance(found[0], Failure):
         found[0].raiseException()
 
@@ -76,6 +87,7 @@ class Machine:
         self.state = folder / "state"
         self.state.mkdir(parents=True)
         self._stack = stack
+        self.clock = Clock()
         self._boots = 1
         self._switch = folder / "switch"
         self._switch.mkdir()
@@ -109,14 +121,14 @@ class Machine:
         return found
 
     def daemon(self, backend: Backend | None = None) -> DesiredNetwork:
-        """A daemon that has just started, with a clock that stands still."""
-        clock = Clock()
+        """A daemon that has just started, with the clock of the test."""
+        clock = self.clock
         used = self.backend() if backend is None else backend
         feed = UpdateFeed(clock, "epoch")
         desired = DesiredNetwork(
             *(used, self.state / "networkd.json", feed, clock), boot=f"boot {self._boots}"
         )
-        finish(desired.start(NetworkState()))
+        finish(desired.start(NetworkState()), clock)
         return desired
 
 
@@ -133,7 +145,7 @@ def cut(machine: Machine, target: NetworkState, steps: int) -> bool:
     power = PowerCut(machine.backend(), steps, lambda: shutil.copytree(machine.state, kept))
     desired = machine.daemon(power)  # type: ignore[arg-type]
     try:
-        finish(desired.change(lambda _: target))
+        finish(desired.change(lambda _: target), machine.clock)
     except PowerLoss:
         # What an orderly end would have tidied up is still there.
         kernel = machine.state / "simulated-kernel.json"
@@ -152,7 +164,7 @@ def check_reached(backend: Backend, wanted: NetworkState) -> None:
         assert plan.steps(found, expected, await backend.present()) == [], found.interfaces
         assert await backend.reachable(wanted.gateway_interface)
 
-    finish(look())
+    finish(look(), Clock())
 
 
 @pytest.mark.parametrize("power", [False, True], ids=["killed", "power lost"])
@@ -163,7 +175,7 @@ def test_cut_off_change_leaves_the_state_before_it(
     if machine.system == "bridge" and target is TO_BOND:
         needs_kernel("bond")
         needs_kernel("vlan")
-    finish(machine.daemon().change(lambda _: BEFORE))
+    finish(machine.daemon().change(lambda _: BEFORE), machine.clock)
     steps = 0
     while cut(machine, target, steps):
         if power:
@@ -172,9 +184,9 @@ def test_cut_off_change_leaves_the_state_before_it(
         desired = machine.daemon(backend)
         check_reached(backend, plan.persistent_part(BEFORE) if power else BEFORE)
         # And the change can be made afterwards; then back for the next cut.
-        finish(desired.change(lambda _: target))
+        finish(desired.change(lambda _: target), machine.clock)
         check_reached(backend, target)
-        finish(desired.change(lambda _: BEFORE))
+        finish(desired.change(lambda _: BEFORE), machine.clock)
         steps += 1
     assert steps >= 6
     check_reached(machine.backend(), target)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.system.lab import leftovers
+from tests.system.lab import UNPROVEN, leftovers
 from tests.system.xen_daemon import DaemonError, metadata
-from tests.system.xen_guest import BRIDGE, UNPROVEN, VM, Bench
+from tests.system.xen_guest import BRIDGE, VM, Bench
 from tests.xenlab.lab import Host
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, UNPROVEN]

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.lab import leftovers
+from tests.system.lab import UNPROVEN, leftovers
 from tests.system.xen_daemon import DaemonError, metadata
-from tests.system.xen_guest import NAME, UNPROVEN, VIF, VM, Bench, clean, remember, remembered
+from tests.system.xen_guest import NAME, VIF, VM, Bench, clean, remember, remembered
 from tests.xenlab.lab import Host
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, UNPROVEN]

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.system.lab import UNPROVEN
 from tests.system.xen_daemon import DaemonError, metadata
 from tests.system.xen_guest import (
     BRIDGE,
     NAME,
-    UNPROVEN,
     VIF,
     VM,
     Bench,

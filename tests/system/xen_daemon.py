@@ -41,7 +41,11 @@ class XenDaemon:
         self._put_bindings()
         self.start()
         relay = f"socat TCP-LISTEN:{PORT},fork,reuseaddr UNIX-CONNECT:{FOLDER}/xenopsd.sock"
-        host.output(f"setsid {relay} >/dev/null 2>&1 </dev/null & echo $! >{FOLDER}/relay.pid")
+        host.output(
+            f"setsid {relay} >/dev/null 2>&1 </dev/null & echo $! >{FOLDER}/relay.pid; "
+            f"for i in $(seq 600); do grep -q ':{PORT:04X} .* 0A ' /proc/net/tcp && exit 0; "
+            "sleep 0.1; done; exit 1"
+        )
         self._port = host.forward(PORT)
         self._number = 0
 

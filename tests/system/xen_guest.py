@@ -1,10 +1,7 @@
 """A guest on real Xen whose devices and memory come and go, with both daemons it needs."""
 
-import os
 import shlex
 from typing import Any
-
-import pytest
 
 from tests.system.lab import leftovers
 from tests.system.xen_daemon import FOLDER, PROJECT, STATE, XenDaemon, metadata
@@ -12,11 +9,6 @@ from tests.xenlab.lab import Host
 
 VM = "7c1f1a52-0000-4000-8000-000000000011"
 NAME = "devices"
-
-UNPROVEN = pytest.mark.skipif(
-    not os.environ.get("XENLAB_UNPROVEN"),
-    reason="has not yet been seen to pass in a lab; XENLAB_UNPROVEN=1 runs it",
-)
 BRIDGE = "xenbr0"
 VIF = {"device": "0", "mac": "00:16:3e:00:00:10", "bridge": BRIDGE}
 
