@@ -84,7 +84,8 @@ def started(request: pytest.FixtureRequest, wanted: Sequence[qemu.Flavour]) -> I
     """Run a lab for a fixture; its logs are kept in ``XENLAB_LOGS`` when a test of it failed."""
     if time.time() > float(os.environ.get("XENLAB_DEADLINE") or "inf"):
         pytest.skip("no lab: XENLAB_DEADLINE is over, the run's time goes to what is left")
-    name = f"t{os.getpid()}-{request.node.name.replace('.py', '').replace('_', '-')[-14:]}"
+    kind = f"{'xen' if wanted[0].xen else 'plain'}{len(wanted)}"
+    name = f"t{os.getpid()}-{kind}-{request.node.name.replace('.py', '').replace('_', '-')[-7:]}"
     failed_before = request.session.testsfailed
     try:
         lab = labs.up(name.strip("-").lower(), wanted, lifetime=LIFETIME_S)
