@@ -4,6 +4,7 @@ Everything happens in namespaces of the test's own.
 """
 
 import functools
+import os
 import re
 import socket
 import subprocess
@@ -30,6 +31,8 @@ from tests.system.network_lab import (
 )
 from xapi_py.base.rpc.errors import RpcError
 
+LONGEST_GAP_S = float(os.environ.get("XAPI_PY_LONGEST_GAP_S", "1"))
+"""What a pulled cable may cost; an emulated machine gets more."""
 pytestmark = pytest.mark.system
 
 SOON_S = 0.3
@@ -133,7 +136,7 @@ def check_gap(host: NetworkLab, echo: Echo, what: str) -> None:
     A machine that stands still for a second itself gets another chance.
     """
     gaps_s: list[float] = []
-    while not gaps_s or (min(gaps_s) >= 1.0 and len(gaps_s) < 3):
+    while not gaps_s or (min(gaps_s) >= LONGEST_GAP_S and len(gaps_s) < 3):
         if gaps_s:
             for port in ("port0", "port1"):
                 host.outside.ip("link", "set", port, "up")
@@ -141,9 +144,9 @@ def check_gap(host: NetworkLab, echo: Echo, what: str) -> None:
             until(echo.passes, 20, "traffic over both")
         port = f"port{carrying(host, echo).removeprefix('eth')}"
         pull = functools.partial(host.outside.ip, "link", "set", port, "down")
-        gaps_s.append(echo.longest_gap_s(pull))
+        gaps_s.append(echo.longest_gap_s(pull, 3 * LONGEST_GAP_S))
     print(f"{host.system}, {what}: longest gap", *(f"{s * 1000:.0f}" for s in gaps_s), "ms")
-    assert min(gaps_s) < 1.0
+    assert min(gaps_s) < LONGEST_GAP_S
 
 
 def test_lacp_bond_agrees_with_a_real_peer(tmp_path: Path) -> None:
@@ -170,7 +173,7 @@ def test_lacp_bond_agrees_with_a_real_peer(tmp_path: Path) -> None:
         until(echo.passes, 10, "traffic over the bond")
         gap_s = echo.longest_gap_s(lambda: host.outside.ip("link", "set", "port0", "down"))
         print(f"LACP: longest gap {gap_s * 1000:.0f} ms")
-        assert gap_s < 1.0
+        assert gap_s < LONGEST_GAP_S
         assert host.links()["bond0"]["links_up"] == 1
         echo.close()
 
