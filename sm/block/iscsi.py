@@ -159,16 +159,3 @@ def luns_document(found: Iterable[Lun]) -> str:
         ]
         for lun in found
     )
-
-
-def pick(found: Iterable[Lun], config: Config) -> Lun | None:
-    """Find the LUN that SCSIid, or the older LUNserial or LUNid, names."""
-    for keys, member in (
-        (("SCSIid",), "scsi_id"),
-        (("LUNSerial", "LUNserial"), "serial"),
-        (("LUNid",), "id"),
-    ):
-        for key in keys:
-            if config.get(key):
-                return next((n for n in found if str(getattr(n, member)) == config[key]), None)
-    return None

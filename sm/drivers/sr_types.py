@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from sm import errors, probe_xml
+from sm import errors, lun_choice, probe_xml
 from sm.config import ExportConfig, ImageConfig, IscsiTargetConfig
 from sm.contract import Config
 from sm.drivers.array import Array, Lun, export_at, missing, portal
@@ -269,19 +269,6 @@ def _lun_members(lun: Lun) -> list[tuple[str, str]]:
     ]
 
 
-def _pick(luns: Sequence[Lun], config: Config) -> Lun | None:
-    """Find the LUN that SCSIid, or the older LUNid or LUNSerial, names."""
-    for keys, member in (
-        (("SCSIid",), "scsi_id"),
-        (("LUNSerial", "LUNserial"), "serial"),
-        (("LUNid",), "id"),
-    ):
-        for key in keys:
-            if config.get(key):
-                return next((n for n in luns if str(getattr(n, member)) == config[key]), None)
-    return None
-
-
 def _on_lun(lun: Lun, config: Config) -> Place:
     thin = config.get("allocation") in ("thin", "xlvhd")
     provisioning: Provisioning = "thin" if thin else "thick"
@@ -297,7 +284,7 @@ def _on_lun(lun: Lun, config: Config) -> Place:
 class _LvmOverIscsi:
     def _lun(self, look: Look, config: Config) -> Lun:
         session = _log_in(look, config)
-        lun = _pick(session.luns, config)
+        lun = lun_choice.pick(session.luns, config)
         if lun is None:
             document = probe_xml.iscsi_luns(_lun_members(n) for n in session.luns)
             raise missing(errors.CONFIG_SCSI_ID, document)
@@ -359,7 +346,7 @@ class _LvmOverAdapter:
 
     def _lun(self, look: Look, config: Config) -> Lun:
         luns = look.array.luns_of_adapters(*self.kinds)
-        lun = _pick(luns, config)
+        lun = lun_choice.pick(luns, config)
         if lun is None:
             raise missing(errors.CONFIG_SCSI_ID, _adapter_document(look, luns, self.kinds))
         return lun

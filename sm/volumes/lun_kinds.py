@@ -6,7 +6,7 @@ Source: briefs, storage sections 1.2, 3 and 6.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from sm import errors
+from sm import errors, lun_choice
 from sm.block import iscsi
 from sm.block.hba import Adapters
 from sm.block.initiator import Portal
@@ -75,7 +75,7 @@ class IscsiKind(LunKind):
         portals = iscsi.portals_of(request)
         by_target = iscsi.luns(request, portals)
         found = [lun for luns in by_target.values() for lun in luns]
-        lun = iscsi.pick(found, config)
+        lun = lun_choice.pick(found, config)
         if lun is None:
             raise missing(errors.CONFIG_SCSI_ID, iscsi.luns_document(found))
         iqn = next(i for i, luns in by_target.items() if lun in luns)
@@ -118,7 +118,7 @@ class AdapterKind(LunKind):
         adapters = self.adapters()
         adapters.scan()
         found = adapters.luns()
-        lun = iscsi.pick(found, config) or self._by_path(found, config)
+        lun = lun_choice.pick(found, config) or self._by_path(found, config)
         if lun is None:
             document = adapters.document(self.host.system.dev, self.hidden(found))
             raise missing(errors.CONFIG_SCSI_ID, document)
