@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import XenAPI
 
-from tests.integration.running_pool import Endpoint, RunningPool, eventually
+from tests.integration.running_pool import Endpoint, RunningPool, eventually, running
 
 MIB = 1 << 20
 UNKNOWN = str(1 << 50)
@@ -32,6 +33,17 @@ def end_backends(folder: Path) -> None:
             words = entry.read_bytes()
             if b"storage-daemon" in words and str(folder).encode() in words:
                 os.kill(int(entry.parent.name), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def pool_with_files(gc_delay_s: int = 60) -> Iterator[RunningPool]:
+    """Run a pool whose file SRs hold real images."""
+    with tempfile.TemporaryDirectory(prefix="df-") as folder:
+        settings = Path(folder, "pool.yaml")
+        settings.write_text(f"sm: {{real: [file], gc_delay_s: {gc_delay_s}}}\n")
+        with running("--profile", "newest", "--simulator", str(settings)) as found:
+            yield found.start()
+            end_backends(found.state)
 
 
 class DiskClient:

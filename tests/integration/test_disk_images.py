@@ -6,7 +6,6 @@ import hashlib
 import random
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +16,12 @@ from tests.integration.disk_client import (
     UNKNOWN,
     DiskClient,
     clients,
-    end_backends,
     make_image,
     needs_qemu,
+    pool_with_files,
     same_content,
 )
-from tests.integration.running_pool import RunningPool, eventually, running
+from tests.integration.running_pool import RunningPool, eventually
 from tests.unit.api.vm.pool import vm_record
 
 pytestmark = [pytest.mark.integration, needs_qemu]
@@ -40,12 +39,8 @@ QEMU_NAMES = {"raw": "raw", "vhd": "vpc", "qcow2": "qcow2"}
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[RunningPool]:
-    with tempfile.TemporaryDirectory(prefix="di-") as folder:
-        settings = Path(folder, "pool.yaml")
-        settings.write_text("sm: {real: [file], gc_delay_s: 60}\n")
-        with running("--profile", "newest", "--simulator", str(settings)) as found:
-            yield found.start()
-            end_backends(found.state)
+    with pool_with_files() as found:
+        yield found
 
 
 @pytest.fixture

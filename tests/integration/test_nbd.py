@@ -7,7 +7,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import tempfile
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,12 +24,12 @@ from tests.integration.disk_client import (
     MIB,
     DiskClient,
     clients,
-    end_backends,
     make_image,
     needs_qemu,
+    pool_with_files,
     same_content,
 )
-from tests.integration.running_pool import RunningPool, eventually, running
+from tests.integration.running_pool import RunningPool, eventually
 
 pytestmark = [pytest.mark.integration, needs_qemu]
 needs_nbdinfo = pytest.mark.skipif(
@@ -42,12 +41,8 @@ PIECES = {0: b"boot" * 1024, 7 * MIB: b"\x5a" * MIB, SIZE - 512: b"x" * 512}
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[RunningPool]:
-    with tempfile.TemporaryDirectory(prefix="nb-") as folder:
-        settings = Path(folder, "pool.yaml")
-        settings.write_text("sm: {real: [file], gc_delay_s: 60}\n")
-        with running("--profile", "newest", "--simulator", str(settings)) as found:
-            yield found.start()
-            end_backends(found.state)
+    with pool_with_files() as found:
+        yield found
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +12,11 @@ from tests.integration.disk_client import (
     MIB,
     DiskClient,
     clients,
-    end_backends,
     make_image,
     needs_qemu,
+    pool_with_files,
 )
-from tests.integration.running_pool import RunningPool, eventually, running
+from tests.integration.running_pool import RunningPool, eventually
 
 pytestmark = [pytest.mark.integration, needs_qemu]
 SIZE = 64 * MIB
@@ -25,12 +24,8 @@ SIZE = 64 * MIB
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[RunningPool]:
-    with tempfile.TemporaryDirectory(prefix="sc-") as folder:
-        settings = Path(folder, "pool.yaml")
-        settings.write_text("sm: {real: [file], gc_delay_s: 600}\n")
-        with running("--profile", "newest", "--simulator", str(settings)) as found:
-            yield found.start()
-            end_backends(found.state)
+    with pool_with_files(gc_delay_s=600) as found:
+        yield found
 
 
 @pytest.fixture
