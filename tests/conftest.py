@@ -65,7 +65,8 @@ class FailedTests:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if path := config.getoption("--failed-to"):
+    path = config.getoption("--failed-to")
+    if path and not hasattr(config, "workerinput"):  # workers report to the one that has it
         config.pluginmanager.register(FailedTests(Path(path)))
 
 
