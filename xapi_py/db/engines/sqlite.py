@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from xapi_py.db.engines.engine import Batch, Stored, StoredRow
+from xapi_py.db.engines.spare_room import SIZE, SpareRoom
 from xapi_py.db.failures import CorruptDatabase, DatabaseError, DatabaseInUse
 from xapi_py.db.upgrade import STEPS, Step, Values, upgrade, version_after
 
@@ -54,7 +55,8 @@ class SqliteEngine:
     """Keep the database in a file that survives loss of power at any moment.
 
     A batch costs one fsync.  The file is private to its owner, since it
-    holds secrets.  ``<file>.lock`` keeps a second process out.
+    holds secrets.  ``<file>.lock`` keeps a second process out; ``<file>.spare``
+    is given up when the file system is full, so that the server starts then, too.
     """
 
     immediate = False
@@ -78,7 +80,7 @@ class SqliteEngine:
         """
         self._lock = _lock_file(Path(f"{self._path}.lock"), self._path)
         try:
-            stored = self._open_and_read(reserve)
+            stored = self._open_also_when_full(reserve)
         except DatabaseError:
             self._release()
             raise
@@ -110,6 +112,19 @@ class SqliteEngine:
         return done
 
     # -- at start ----------------------------------------------------------
+
+    def _open_also_when_full(self, reserve: int) -> Stored:
+        spare = SpareRoom(Path(f"{self._path}.spare"))
+        try:
+            stored = self._open_and_read(reserve)
+        except sqlite3.OperationalError as error:
+            self._disconnect()
+            if not (spare.needed() and spare.give_up()):
+                raise
+            log.warning("%s: %s: its last %d bytes are used", self._path, error, SIZE)
+            return self._open_and_read(reserve)
+        spare.keep()
+        return stored
 
     def _open_and_read(self, reserve: int) -> Stored:
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -193,10 +208,13 @@ class SqliteEngine:
         finally:
             target.close()
 
-    def _release(self) -> None:
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _release(self) -> None:
+        self._disconnect()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -1,8 +1,10 @@
 """The sqlite engine on real files."""
 
+import os
 import sqlite3
 import stat
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -241,3 +243,42 @@ def rewrite(path: Path, cls: str, fields: bytes) -> None:
     connection.execute("UPDATE object SET class = ?, fields = ?", (cls, fields))
     connection.commit()
     connection.close()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> None:
+    left = os.statvfs(folder)
+    with (folder / "filler").open("ab") as file:
+        file.write(bytes(left.f_bavail * left.f_frsize))
+
+
+def test_the_spare_room_lets_a_database_open_on_a_full_file_system(small: Path) -> None:
+    site = Site(small / "state.sqlite")
+    db = site.start()
+    vm = make(db, "VM", name_label="web")
+    site.settle(db)
+    site.stop(db)
+    fill(small)
+    again = site.start()
+    make(again, "VM", name_label="written in the spare room")
+    site.settle(again)
+    site.stop(again)
+    fill(small)
+    with pytest.raises(DatabaseError, match=r"state\.sqlite cannot be opened"):
+        site.start()
+    (small / "filler").unlink()
+    last = site.start()
+    assert last.row("VM", vm).name_label == "web"
+    assert last.by_name_label("VM", "written in the spare room")
+    site.stop(last)
