@@ -10,7 +10,6 @@ the pool (``^host``: this host).  ``Class.create{field: a, ...}`` builds the
 record of a constructor.  How text becomes a value follows from the model.
 """
 
-import argparse
 import pprint
 import re
 import sys
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from xapi_py.datamodel import generated_modules
 
 DIRECTORY = Path(__file__).parent
 TABLES = DIRECTORY / "tables"
@@ -105,26 +106,9 @@ def generate() -> dict[str, str]:
     return modules
 
 
-def stale(directory: Path = OUTPUT) -> list[str]:
-    """List the generated files that are missing, surplus or out of date."""
-    wanted = generate()
-    present = {p.name: p.read_text(encoding="utf-8") for p in directory.glob("*.py")}
-    return sorted(n for n in wanted.keys() | present.keys() if wanted.get(n) != present.get(n))
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Write the generated modules, or check them; answer the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m xapi_py.cli.compile")
-    parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
-    if parser.parse_args(arguments).check:
-        names = stale()
-        for name in names:
-            print(f"out of date: _generated/{name}", file=sys.stderr)
-        return 1 if names else 0
-    OUTPUT.mkdir(exist_ok=True)
-    for name, text in generate().items():
-        (OUTPUT / name).write_text(text, encoding="utf-8")
-    return 0
+    """Write the generated modules, or check them; give the exit status."""
+    return generated_modules.run("xapi_py.cli.compile", generate, OUTPUT, arguments)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,12 @@
 writes nothing and fails when a checked-in module is not what it would write.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from xapi_py.datamodel import compile_tables
+from xapi_py.datamodel import compile_tables, generated_modules
 from xapi_py.datamodel.source import (
     DIRECTORY,
     PROFILES,
@@ -173,26 +171,9 @@ def generate() -> dict[str, str]:
     return modules
 
 
-def stale(directory: Path = OUTPUT) -> list[str]:
-    """List the generated files that are missing, surplus or out of date."""
-    wanted = generate()
-    present = {p.name: p.read_text(encoding="utf-8") for p in directory.glob("*.py")}
-    return sorted(n for n in wanted.keys() | present.keys() if wanted.get(n) != present.get(n))
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Write the generated modules, or check them; answer the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m xapi_py.datamodel.compile")
-    parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
-    if parser.parse_args(arguments).check:
-        names = stale()
-        for name in names:
-            print(f"out of date: _generated/{name}", file=sys.stderr)
-        return 1 if names else 0
-    OUTPUT.mkdir(exist_ok=True)
-    for name, text in generate().items():
-        (OUTPUT / name).write_text(text, encoding="utf-8")
-    return 0
+    """Write the generated modules, or check them; give the exit status."""
+    return generated_modules.run("xapi_py.datamodel.compile", generate, OUTPUT, arguments)
 
 
 if __name__ == "__main__":
