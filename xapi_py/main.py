@@ -20,9 +20,10 @@ from xapi_py.api.toolstack import Settings, Toolstack
 from xapi_py.base import garbage, lazy, simulator_config
 from xapi_py.base import log as log_setup
 from xapi_py.base.config import ConfigError
-from xapi_py.base.names import Ref
+from xapi_py.base.names import Ref, new_uuid
 from xapi_py.base.rpc.client import RpcClient
 from xapi_py.base.service import announce_ready
+from xapi_py.base.simulator_config import HostConfig, SimulatorConfig
 from xapi_py.cli.endpoint import add_cli_route
 from xapi_py.datamodel.model import Model
 from xapi_py.datamodel.profiles import load_model
@@ -98,9 +99,19 @@ def with_chosen_port(options: Options) -> Options:
         return replace(options, https=probe.getsockname()[1])
 
 
+def described_hosts(options: Options) -> SimulatorConfig:
+    """Read what simulated hosts are; a real one has its machine's name, and a uuid of its own.
+
+    Errors: ConfigError.
+    """
+    if options.backend != "xen":
+        return simulator_config.load(options.config)
+    return SimulatorConfig(hosts=(HostConfig(name=socket.gethostname(), uuid=new_uuid()),))
+
+
 async def start(options: Options, reactor: Any) -> Toolstack:
     """Bring the server up in order and give it once it serves clients."""
-    config = simulator_config.load(options.config)
+    config = described_hosts(options)
     described = config.host(options.host)
     kept = kept_identity(options.state, described.uuid)
     model = load_model(options.profile)  # type: ignore[arg-type]

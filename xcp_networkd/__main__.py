@@ -14,7 +14,7 @@ async def setup(arguments: service.Arguments, reactor: Any) -> service.Service:
         return service.Service(await simulator_setup.build(host, arguments.state, reactor))
     if arguments.backend not in ("xen", "bridge", "openvswitch"):
         raise ConfigError(f"unknown network backend {arguments.backend!r}")
-    system = config.load_system(arguments.config, arguments.backend)
+    system = config.load_system(arguments.config, arguments.backend, arguments.state)
     return await host_setup.build(system, arguments.state, reactor)
 
 

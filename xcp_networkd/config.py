@@ -1,5 +1,6 @@
 """Configuration of the network daemon: the NICs of its host and the ``network`` section."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,15 @@ import yaml
 
 from xapi_py.base import simulator_config
 from xapi_py.base.config import build
+from xapi_py.base.private_file import replace as write_file
 from xapi_py.base.simulator_config import NicConfig
+
+log = logging.getLogger(__name__)
+
+BackendWord = Literal["openvswitch", "bridge"]
+
+CHOICE = "backend"
+"""File of the state folder: what was chosen at the first start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +79,12 @@ class SystemConfig:
 
     ``network_conf`` is the file whose word names the backend, ``management_conf`` what
     the installer left, read at the first start, ``network_reset`` what asks for a new
-    beginning (``xcp_networkd.reset``).  ``datapath`` is ``netdev`` for an Open
+    beginning (``xcp_networkd.reset``).  ``backend`` counts where there is no ``network_conf``;
+    ``auto``: see ``chosen``.  ``datapath`` is ``netdev`` for an Open
     vSwitch in user space.  ``rename_nics``: cards are called eth<position> at the start.
     """
 
-    backend: Literal["openvswitch", "bridge"] = "openvswitch"
+    backend: Literal["openvswitch", "bridge", "auto"] = "auto"
     datapath: Literal["system", "netdev"] = "system"
     resolv_conf: str = "/etc/resolv.conf"
     ovs_run: str = "/var/run/openvswitch"
@@ -85,24 +95,49 @@ class SystemConfig:
     rename_nics: bool = False
 
 
-def backend_word(text: str) -> Literal["openvswitch", "bridge"]:
+def backend_word(text: str) -> BackendWord:
     """What a ``network.conf`` says; anything unknown stands for Open vSwitch."""
     return "bridge" if text.strip() == "bridge" else "openvswitch"
 
 
-def load_system(path: Path | None, backend: str) -> SystemConfig:
+def load_system(path: Path | None, backend: str, state: Path) -> SystemConfig:
     """Read the ``network`` section of a real host; ``backend`` ``xen`` leaves it to the host.
 
-    Errors: ConfigError names the member that does not fit.
+    ``state`` is the daemon's folder.  Errors: ConfigError names the member that does not fit.
     """
     document = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     found = build(dict(document.get("network", {})), SystemConfig, "network")
     if backend == "xen":
         try:
-            backend = backend_word(Path(found.network_conf).read_text(encoding="utf-8"))
+            backend = Path(found.network_conf).read_text(encoding="utf-8")
         except FileNotFoundError:
-            backend = found.backend
+            backend = chosen(found, state) if found.backend == "auto" else found.backend
     return replace(found, backend=backend_word(backend))
+
+
+def chosen(system: SystemConfig, state: Path) -> BackendWord:
+    """Choose Open vSwitch where its daemon runs at the first start, else the kernel's bridges.
+
+    The choice is kept: a switch that is late, or was installed for something else, changes
+    nothing later.
+    """
+    try:
+        return backend_word((state / CHOICE).read_text(encoding="ascii"))
+    except FileNotFoundError:
+        runs = switch_runs(Path(system.ovs_run))
+    choice: BackendWord = "openvswitch" if runs else "bridge"
+    log.info("%s is chosen: Open vSwitch %s", choice, "runs" if runs else "does not run")
+    write_file(state / CHOICE, f"{choice}\n".encode())
+    return choice
+
+
+def switch_runs(ovs_run: Path, proc: Path = Path("/proc")) -> bool:
+    """Say whether the switch of a run folder is a living process."""
+    try:
+        number = int((ovs_run / "ovs-vswitchd.pid").read_text(encoding="ascii"))
+        return (proc / str(number) / "comm").read_text(encoding="ascii").startswith("ovs-vswitchd")
+    except (OSError, ValueError):
+        return False
 
 
 def load(path: Path | None, host: int) -> HostNetwork:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.source_tree import ROOT
+from xapi_py.start import local_disks
+from xapi_py.start.local_disks import LocalDisks
 
 pytestmark = [
     pytest.mark.integration,
@@ -55,6 +57,24 @@ def test_a_second_installation_keeps_the_owners_options(tmp_path: Path):
     assert options.read_text() == 'XAPI_OPTIONS="--address 192.0.2.9"\n'
     assert "ExecStart=" in (tmp_path / SERVICE).read_text()
     assert not list(tmp_path.rglob("*.before-xapi-py"))
+
+
+def test_disks_for_local_storage_are_noted_for_the_first_start(tmp_path: Path):
+    named = "/dev/disk/by-id/one,/dev/sdb"
+    assert install("--root", str(tmp_path), "--storage", named).returncode == 0
+    noted = local_disks.noted("lvm", tmp_path / "etc/firstboot.d/data/default-storage.conf")
+    assert noted == LocalDisks(("/dev/disk/by-id/one", "/dev/sdb"), "lvm")
+    assert (tmp_path / "opt/xensource/packages/iso").is_dir()
+    assert install("--root", str(tmp_path), "--remove", "--purge").returncode == 0
+    assert not files(tmp_path)
+    assert not (tmp_path / "opt/xensource").exists()
+
+
+@pytest.mark.parametrize("named", ["sdb", "/dev/sdb /dev/sdc", "/dev/sdb,", "/etc/passwd"])
+def test_what_is_no_device_is_no_storage(tmp_path: Path, named: str):
+    refused = install("--root", str(tmp_path), "--storage", named)
+    assert (refused.returncode, "--storage takes devices" in refused.stderr) == (1, True)
+    assert not files(tmp_path)
 
 
 def test_removing_without_purge_keeps_the_state(tmp_path: Path):

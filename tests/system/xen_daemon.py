@@ -33,12 +33,25 @@ class DaemonError(Exception):
         self.params = params
 
 
+def put_bindings(host: Host) -> None:
+    """Compile here where the headers are those of the lab's Xen: there it takes a minute."""
+    if not (artifact.HEADERS / "xenctrl.h").exists() or shutil.which("cc") is None:
+        return
+    if artifact.header_version() != (4, 17):
+        return
+    folder = Path(artifact.folders()[0])
+    command = [sys.executable, "-m", "xenops.bindings.build", "--into", str(folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    made = Path(done.stdout.strip())
+    host.put(f"{BINDINGS}/{made.name}", made.read_bytes())
+
+
 class XenDaemon:
     """xenopsd on real Xen.  Calls are made one at a time."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self._put_bindings()
+        put_bindings(host)
         self.start()
         relay = f"socat TCP-LISTEN:{PORT},fork,reuseaddr UNIX-CONNECT:{FOLDER}/xenopsd.sock"
         host.output(
@@ -48,19 +61,6 @@ class XenDaemon:
         )
         self._port = host.forward(PORT)
         self._number = 0
-
-    def _put_bindings(self) -> None:
-        """Compile here where the headers are those of the lab's Xen: there it takes a minute."""
-        if not (artifact.HEADERS / "xenctrl.h").exists() or shutil.which("cc") is None:
-            return
-        if artifact.header_version() != (4, 17):
-            return
-        folder = Path(artifact.folders()[0])
-        command = [sys.executable, "-m", "xenops.bindings.build", "--into", str(folder)]
-        made = Path(
-            subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-        )
-        self.host.put(f"{BINDINGS}/{made.name}", made.read_bytes())
 
     def start(self) -> None:
         """Start the daemon and wait until it answers."""

@@ -23,7 +23,9 @@ from xapi_py.db.row import Row
 from xapi_py.pool.following import TROUBLE, result_of
 from xapi_py.pool.garbage_tasks import GarbageTasks
 from xapi_py.pool.storage_updates import StorageUpdates
+from xapi_py.start import local_disks
 from xapi_py.start.identity import BRAND
+from xapi_py.start.local_disks import LocalDisks
 
 log = logging.getLogger(__name__)
 
@@ -199,17 +201,23 @@ async def _ensure_tools(toolstack: Toolstack) -> None:
 
 
 async def _first_storage(toolstack: Toolstack) -> None:
-    """Make the disk storage of a fresh host: local, and shared where the array has it."""
+    """Make the disk storage of a fresh host: local, and shared where the array has it.
+
+    On a real host only disks that were named for it are touched.
+    """
     sr_type = "lvm" if toolstack.model.profile == "7.1" else "ext"
-    await _attempt("Local storage", _first_local(toolstack, sr_type))
     if toolstack.settings.backend == "simulator":
+        simulated = LocalDisks((LOCAL_DEVICE,), sr_type)
+        await _attempt("Local storage", _first_local(toolstack, simulated))
         await _attempt(SHARED.name_label, _first_shared(toolstack))
         await _attempt(LIBRARY.name_label, _make_once(toolstack, LIBRARY))
+    elif disks := local_disks.noted(sr_type):
+        await _attempt("Local storage", _first_local(toolstack, disks))
 
 
-async def _first_local(toolstack: Toolstack, sr_type: str) -> None:
+async def _first_local(toolstack: Toolstack, disks: LocalDisks) -> None:
     db, here = toolstack.db, toolstack.localhost
-    wanted = _wanted("local", sr_type, {"device": LOCAL_DEVICE})
+    wanted = _wanted("local", disks.sr_type, {"device": ",".join(disks.devices)})
     sr = await _make_once(toolstack, wanted, local=True)
     with db.transaction() as tx:
         tx.update("host", here, suspend_image_sr=sr, crash_dump_sr=sr)

@@ -22,7 +22,7 @@ def test_daemon_starts_with_what_was_chosen(tmp_path: Path, word: str, backend: 
     assert switch(tmp_path, word).returncode == 0
     file = tmp_path / "networkd.yaml"
     file.write_text(f"network: {{network_conf: {tmp_path / 'etc/xcp/network.conf'}}}")
-    assert config.load_system(file, "xen").backend == backend
+    assert config.load_system(file, "xen", tmp_path).backend == backend
 
 
 def test_bridge_module_is_denied_only_with_open_vswitch(tmp_path: Path) -> None:
@@ -47,6 +47,40 @@ def test_unknown_word_stands_for_open_vswitch(tmp_path: Path) -> None:
     conf.write_text("something else\n")
     file = tmp_path / "networkd.yaml"
     file.write_text(f"network: {{network_conf: {conf}}}")
-    assert config.load_system(file, "xen").backend == "openvswitch"
-    conf.unlink()
-    assert config.load_system(file, "xen").backend == "openvswitch"
+    assert config.load_system(file, "xen", tmp_path).backend == "openvswitch"
+
+
+def chosen(folder: Path) -> str:
+    file = folder / "networkd.yaml"
+    file.write_text(f"network: {{network_conf: {folder / 'none'}, ovs_run: {folder}}}")
+    return config.load_system(file, "xen", folder).backend
+
+
+def test_without_a_word_it_is_the_bridge_where_no_switch_runs(tmp_path: Path) -> None:
+    (tmp_path / "ovs-vswitchd.pid").write_text(f"{os.getpid()}\n")
+    assert chosen(tmp_path) == "bridge"
+
+
+def test_without_a_word_it_is_the_switch_that_runs(tmp_path: Path) -> None:
+    proc = tmp_path / "proc"
+    (proc / "77").mkdir(parents=True)
+    (proc / "77" / "comm").write_text("ovs-vswitchd\n")
+    (tmp_path / "ovs-vswitchd.pid").write_text("77\n")
+    assert config.switch_runs(tmp_path, proc)
+    (tmp_path / "ovs-vswitchd.pid").write_text("78\n")
+    assert not config.switch_runs(tmp_path, proc)
+
+
+@pytest.mark.parametrize("word", ["bridge", "openvswitch"])
+def test_the_choice_of_the_first_start_is_kept(tmp_path: Path, word: str) -> None:
+    (tmp_path / config.CHOICE).write_text(f"{word}\n")
+    assert chosen(tmp_path) == word
+    (tmp_path / config.CHOICE).unlink()
+    assert chosen(tmp_path) == "bridge"
+    assert (tmp_path / config.CHOICE).read_text() == "bridge\n"
+
+
+def test_a_word_in_the_file_beats_the_choice(tmp_path: Path) -> None:
+    (tmp_path / config.CHOICE).write_text("bridge\n")
+    (tmp_path / "none").write_text("openvswitch\n")
+    assert chosen(tmp_path) == "openvswitch"

@@ -1,0 +1,228 @@
+"""The whole toolstack in a lab's control domain, and a client of it outside."""
+
+import contextlib
+import http.client
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import XenAPI
+
+from tests.system.xen_daemon import put_bindings
+from tests.xenlab.lab import PROJECT, Host
+
+STATE = "/var/lib/xapi-py"
+GUESTS = "/lab/extra/guest"
+PASSWORD = "lab password"
+ADDRESS = "10.0.2.15"
+BRIDGE_ADDRESS = "10.9.8.1"
+GUEST_ADDRESS = "10.9.8.2"
+SR_DISK = "/dev/vdc"
+MIB = 1 << 20
+NULL = "OpaqueRef:NULL"
+
+Record = dict[str, Any]
+
+# As an installer leaves it: root may log in, and a disk is there for the local storage.
+PREPARE = f"""
+echo {shlex.quote("root:" + PASSWORD)} | chpasswd
+printf '@include common-auth\\n@include common-account\\n' >/etc/pam.d/xapi
+mkdir -p /etc/firstboot.d/data
+echo "PARTITIONS={SR_DISK} TYPE=ext" | tr ' ' '\\n' >/etc/firstboot.d/data/default-storage.conf
+"""
+RUN = (
+    f"XAPI_PY_PYTHON=/usr/bin/python3 XAPI_START_S=550 {PROJECT}/scripts/run --backend xen "
+    f"--state {STATE} --profile newest"
+)
+
+
+class Toolstack:
+    """The toolstack of a host, and a session of root: ``stack.x.VM.start(vm, False, False)``."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        put_bindings(host)
+        host.output(PREPARE)
+        host.output(f"{RUN} --address {ADDRESS} --detach", timeout=600)
+        self.connect()
+
+    def connect(self) -> None:
+        """Log in from outside."""
+        self.port = self.host.forward(80)
+        self.session = XenAPI.Session(f"http://127.0.0.1:{self.port}", ignore_ssl=True)
+        self.session.login_with_password("root", PASSWORD, "1.0", "lab")
+
+    def stop(self) -> None:
+        """End the toolstack; guests go on."""
+        self.host.output(f"{RUN} --stop", timeout=120)
+
+    @property
+    def x(self) -> Any:
+        """The calls of the API, as this session."""
+        return self.session.xenapi
+
+    def xe(self, *words: str, timeout: float = 300.0) -> str:
+        """Run the command line client in the control domain."""
+        program = ["env", f"XE_SOCKET={STATE}/host-1/run/xapi", f"PYTHONPATH={PROJECT}"]
+        done = self.host.output([*program, "python3", "-P", "-m", "xe.main", *words], None, timeout)
+        return done.strip()
+
+    def logs(self) -> str:
+        """Give what the daemons have logged last."""
+        return self.host.run(f"tail -n 40 {STATE}/host-1/log/*.log").stdout
+
+    # waiting
+
+    def until(
+        self,
+        what: str,
+        classes: str | tuple[str, ...],
+        holds: Callable[[], Any],
+        limit_s: float = 300.0,
+    ) -> Any:
+        """Wait for something that events of these classes tell of."""
+        names = [classes] if isinstance(classes, str) else list(classes)
+        deadline = time.monotonic() + limit_s
+        token = ""
+        while True:
+            if found := holds():
+                return found
+            left = deadline - time.monotonic()
+            assert left > 0, f"not within {limit_s:g} s: {what}\n{self.logs()}"
+            token = self.x.event_from(names, token, min(left, 30.0))["token"]
+
+    def until_state(self, vm: str, state: str, limit_s: float = 300.0) -> None:
+        """Wait for what a guest does by itself."""
+        holds = lambda: self.x.VM.get_power_state(vm) == state  # noqa: E731
+        self.until(f"the guest is {state}", "vm", holds, limit_s)
+
+    def said(self, name: str, words: str, limit_s: float = 300.0) -> None:
+        """Wait until a guest has written something to its console."""
+        log = f"/var/log/xen/console/guest-{name}.log"
+        follow = f"grep -qm1 -F {shlex.quote(words)} <(exec tail -n +1 -F {log} 2>/dev/null)"
+        script = (
+            f"timeout {int(limit_s)} bash -c {shlex.quote(follow)} || {{ tail {log}; exit 1; }}"
+        )
+        self.host.output(script, timeout=limit_s + 60)
+
+    # making
+
+    def sr(self) -> str:
+        """Give the SR of the host's local storage."""
+        (sr,) = self.x.SR.get_by_name_label("Local storage")
+        return str(sr)
+
+    def network(self) -> str:
+        """Give the network of a bridge that the control domain has an address on."""
+        (pif,) = self.x.PIF.get_all_records_where('field "device" = "eth1"').items()
+        if pif[1]["IP"] != BRIDGE_ADDRESS:
+            self.x.PIF.reconfigure_ip(pif[0], "Static", BRIDGE_ADDRESS, "255.255.255.0", "", "")
+        return str(pif[1]["network"])
+
+    def vm(self, name: str, domain_type: str = "pv", memory_mib: int = 128, **fields: str) -> str:
+        """Install a guest from a template, without devices."""
+        (template,) = self.x.VM.get_by_name_label("Other install media")
+        vm = str(self.x.VM.clone(template, name))
+        self.x.VM.set_domain_type(vm, domain_type)
+        if domain_type != "hvm":
+            self.x.VM.set_PV_kernel(vm, f"{GUESTS}/vmlinux")
+            self.x.VM.set_PV_ramdisk(vm, f"{GUESTS}/initramfs.gz")
+            words = f"console=hvc0 quiet mitigations=off guest.agent=1 guest.name={name}"
+            self.x.VM.set_PV_args(vm, f"{words} guest.ip={GUEST_ADDRESS}/24")
+        size = str(memory_mib * MIB)
+        self.x.VM.set_memory_limits(vm, size, size, size, size)
+        for field, value in fields.items():
+            getattr(self.x.VM, f"set_{field}")(vm, value)
+        self.x.VM.provision(vm)
+        return vm
+
+    def vif(self, vm: str, device: str = "0", network: str = "") -> str:
+        """Give a guest a network card."""
+        record = {
+            "device": device,
+            "network": network or self.network(),
+            "VM": vm,
+            "MAC": "",
+            "MTU": "1500",
+            "other_config": {},
+            "qos_algorithm_type": "",
+            "qos_algorithm_params": {},
+        }
+        return str(self.x.VIF.create(record))
+
+    def vdi(self, size_mib: int = 64) -> str:
+        """Make a disk."""
+        record = {
+            "name_label": "a disk of the lab",
+            "name_description": "",
+            "SR": self.sr(),
+            "virtual_size": str(size_mib * MIB),
+            "type": "user",
+            "sharable": False,
+            "read_only": False,
+            "other_config": {},
+        }
+        return str(self.x.VDI.create(record))
+
+    def vbd(self, vm: str, vdi: str, device: str = "0") -> str:
+        """Give a guest a disk."""
+        record = {
+            "VM": vm,
+            "VDI": vdi,
+            "userdevice": device,
+            "bootable": device == "0",
+            "mode": "RW",
+            "type": "Disk",
+            "empty": False,
+            "unpluggable": True,
+            "other_config": {},
+            "qos_algorithm_type": "",
+            "qos_algorithm_params": {},
+        }
+        return str(self.x.VBD.create(record))
+
+    def write(self, vdi: str, data: bytes) -> None:
+        """Send a disk's content."""
+        path = f"/import_raw_vdi?session_id={self.session.handle}&vdi={vdi}&format=raw"
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, 300)) as sender:
+            sender.request("PUT", path, data)
+            answer = sender.getresponse()
+            assert answer.status == 200, (answer.status, answer.read())
+
+    def start(self, vm: str) -> str:
+        """Start a Linux guest and wait until it is up; gives its name."""
+        name = str(self.x.VM.get_name_label(vm))
+        self.host.run(f"rm -f /var/log/xen/console/guest-{name}.log")
+        self.x.VM.start(vm, False, False)
+        self.said(name, f"GUEST READY {name}")
+        return name
+
+    def destroy(self, vm: str) -> None:
+        """Remove a guest with its disks, whatever it does now."""
+        if self.x.VM.get_power_state(vm) != "Halted":
+            self.x.VM.hard_shutdown(vm)
+        disks = [self.x.VBD.get_VDI(vbd) for vbd in self.x.VM.get_VBDs(vm)]
+        self.x.VM.destroy(vm)
+        for disk in disks:
+            if disk != NULL:
+                self.x.VDI.destroy(disk)
+
+    # looking
+
+    def ping(self, address: str = GUEST_ADDRESS) -> bool:
+        """Say whether a guest answers."""
+        return self.host.run(f"ping -c 1 -w 20 {address}", timeout=60).returncode == 0
+
+    def visit(self, address: str = GUEST_ADDRESS) -> tuple[int, float]:
+        """Ask a guest how often it was asked, and for how many seconds it has run."""
+        words = self.host.output(f"nc -w 20 {address} 9000 </dev/null", timeout=60).split()
+        return int(words[words.index("connection") + 1]), float(words[-1])
+
+
+@contextlib.contextmanager
+def running(host: Host) -> Iterator[Toolstack]:
+    """Run the toolstack on a host."""
+    stack = Toolstack(host)
+    yield stack
+    stack.stop()
