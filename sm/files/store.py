@@ -164,6 +164,7 @@ class FolderStore:
                 (self.folder / "locks" / name).unlink(missing_ok=True)
 
     def erase(self) -> None:
+        self.close()  # on NFS and SMB a file that is open keeps its folder
         shutil.rmtree(self.folder)
 
     def close(self) -> None:
