@@ -4,14 +4,17 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
+from typing import Protocol as Interface
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.protocol import Factory, ProcessProtocol, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from sm import errors
@@ -23,10 +26,10 @@ from xapi_py.base.rpc.framing import FrameDecoder, encode
 log = logging.getLogger(__name__)
 
 _PERCENT: Final = re.compile(rb"\((\d+\.\d+)/100%\)")
-_COMMAND: Final = (sys.executable, "-m", "sm.files.worker")
+_SPAWNER: Final = (sys.executable, "-m", "sm.files.spawner")
 
 
-class Children(Protocol):
+class Children(Interface):
     """What gives children: real ones, or those of tests that live in the same process."""
 
     def worker(self, hello: Mapping[str, object]) -> "Caller": ...
@@ -36,7 +39,7 @@ class Children(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
 
-class Caller(Protocol):
+class Caller(Interface):
     """A worker: calls are carried out in order."""
 
     notes: Callable[[Sequence[str]], object]
@@ -51,7 +54,7 @@ class Caller(Protocol):
     def end(self) -> None: ...
 
 
-class Tool(Protocol):
+class Tool(Interface):
     """A command that is running, ``progress`` 0..1."""
 
     progress: float
@@ -67,26 +70,28 @@ class _Waiting:
     deadline_s: float
 
 
-class WorkerProcess(ProcessProtocol):
+class WorkerProcess(Protocol):
     """A worker in a process.  One that misses a deadline is killed, with all its calls."""
+
+    transport: Any
 
     def __init__(self, reactor: Any, hello: Mapping[str, object]) -> None:
         self.notes: Callable[[Sequence[str]], object] = lambda _: None
         self._reactor = reactor
+        self._hello = hello
         self._decoder = FrameDecoder()
         self._waiting: deque[_Waiting] = deque()
         self._timer: Timer | None = None
         self._dead = False
-        self.ended = False
-        self._process = reactor.spawnProcess(
-            self, _COMMAND[0], _COMMAND, env=None, childFDs={0: "w", 1: "r", 2: 2}
-        )
-        self._process.write(encode(hello))
+        self._process = -1
 
     @property
     def gone(self) -> bool:
         """Whether it answers no more."""
         return self._dead
+
+    def connectionMade(self) -> None:  # noqa: N802
+        self.transport.write(encode(self._hello))
 
     async def call(
         self, method: str, params: Mapping[str, object], deadline_s: float, crash: str = ""
@@ -101,7 +106,7 @@ class WorkerProcess(ProcessProtocol):
         waiting = _Waiting(Deferred(), deadline_s)
         self._waiting.append(waiting)
         message = {"method": method, "params": params}
-        self._process.write(encode({**message, "crash": crash} if crash else message))
+        self.transport.write(encode({**message, "crash": crash} if crash else message))
         if len(self._waiting) == 1:
             self._arm()
         return await waiting.answer
@@ -117,11 +122,10 @@ class WorkerProcess(ProcessProtocol):
     def _late(self, seconds: float) -> None:
         log.error("a storage driver did not answer within %s s: it is killed", seconds)
         self._fail(f"the storage did not answer within {seconds:g} s")
-        self._kill()
-
-    def _kill(self) -> None:
-        if not self.ended and self._process.pid:
-            os.kill(self._process.pid, signal.SIGKILL)
+        if self._process >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        self.transport.loseConnection()
 
     def _fail(self, why: str) -> None:
         self._dead = True
@@ -130,9 +134,13 @@ class WorkerProcess(ProcessProtocol):
         for entry in waiting:
             entry.answer.errback(Failure(errors.backend_failure(errors.SR_UNAVAILABLE, why)))
 
-    def outReceived(self, data: bytes) -> None:  # noqa: N802
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
         for message in self._decoder.feed(data):
             assert isinstance(message, dict)
+            if "pid" in message:
+                with suppress(ProcessLookupError):
+                    self._process = os.pidfd_open(message["pid"])
+                continue
             if not self._waiting:
                 continue
             entry = self._waiting.popleft()
@@ -144,14 +152,36 @@ class WorkerProcess(ProcessProtocol):
             else:
                 entry.answer.callback(message["result"])
 
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802
-        self.ended = True
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self._fail("its driver has ended")
+        if self._process >= 0:
+            os.close(self._process)
+            self._process = -1
 
     def end(self) -> None:
         """Let the process end once it is idle."""
         self._dead = True
-        self._process.closeStdin()
+        self.transport.loseWriteConnection()
+
+
+class SpawnerProcess(ProcessProtocol):
+    """The process that workers are forked from."""
+
+    def __init__(self, reactor: Any) -> None:
+        self.ended = False
+        self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            reactor.spawnProcess(
+                self, _SPAWNER[0], _SPAWNER, env=None, childFDs={0: theirs.fileno(), 1: 2, 2: 2}
+            )
+
+    def fork(self, connection: socket.socket) -> None:
+        """Start a worker that is called at a connection.  Errors: OSError."""
+        socket.send_fds(self._orders, [b"w"], [connection.fileno()])
+
+    def processEnded(self, reason: Failure) -> None:  # noqa: N802
+        self.ended = True
+        self._orders.close()
 
 
 class ToolProcess(ProcessProtocol):
@@ -217,9 +247,21 @@ class RealChildren:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self._spawner: SpawnerProcess | None = None
 
     def worker(self, hello: Mapping[str, object]) -> Caller:
-        return WorkerProcess(self._reactor, hello)
+        """Start a worker; one that cannot be had fails its calls."""
+        if self._spawner is None or self._spawner.ended:
+            self._spawner = SpawnerProcess(self._reactor)
+        worker = WorkerProcess(self._reactor, hello)
+        factory = Factory.forProtocol(lambda: worker)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+            with suppress(OSError):
+                self._spawner.fork(theirs)
+        return worker
 
     def tool(self, command: Sequence[str], idle_s: float) -> Tool:
         return ToolProcess(self._reactor, command, idle_s)

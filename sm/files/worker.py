@@ -1,19 +1,17 @@
-"""The process that does a file SR's blocking work: ``python -m sm.files.worker``.
+"""The process that does a file SR's blocking work, forked by ``sm.files.spawner``.
 
-Reads calls from standard input and answers on standard output, in frames of
-JSON; it ends with its input.  The first frame says what it is:
+Reads calls from a connection and answers on it, in frames of JSON; it ends
+when nobody can call any more.  It says {"pid"} first, and is told what it is:
 {"type", "run_folder", "host", "smb_licensed"}.  A call is {"method", "params",
-"crash"}: an answer {"result"} or {"error": [name, ...]} or {"failed": text},
-with "notes" on what changed.  ``crash`` names the step to die at, for tests.
+"crash"}: an answer {"result"} or {"error": [name, ...]}, with "notes" on what
+changed.  ``crash`` names the step to die at, for tests.
 """
 
-import contextlib
 import os
 import signal
-import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sm.files.calls import Worker
 from sm.files.kinds import Host
@@ -49,14 +47,27 @@ def answer(worker: Worker, message: dict[str, Any]) -> dict[str, Any]:
         return {"error": ["Storage_backend_error", "SR_BACKEND_FAILURE_1200", "", text, ""]}
 
 
-def main() -> None:
+def run(connection: int) -> NoReturn:
+    """Be a worker at a connection, and end the process."""
+    status = 1
+    try:
+        os.set_inheritable(connection, False)
+        _serve(connection)
+        status = 0
+    except (KeyboardInterrupt, ConnectionError):
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _serve(connection: int) -> None:
     """Serve until the input ends."""
     decoder, steps, notes = FrameDecoder(), _Steps(), list[list[str]]()
     worker: Worker | None = None
-    output = os.dup(1)
-    os.dup2(2, 1)
-    os.set_inheritable(output, False)
-    while data := os.read(0, 1 << 20):
+    _send(connection, {"pid": os.getpid()})
+    while data := os.read(connection, 1 << 20):
         for message in decoder.feed(data):
             assert isinstance(message, dict)
             if worker is None:
@@ -68,14 +79,12 @@ def main() -> None:
             steps.crash, steps.count = message.get("crash", ""), 0
             reply = answer(worker, message)
             reply["notes"], notes[:] = [*notes], []
-            frame = encode(reply)
-            while frame:
-                frame = frame[os.write(output, frame) :]
+            _send(connection, reply)
     if worker is not None:
         worker.end()
 
 
-if __name__ == "__main__":
-    sys.argv = sys.argv[:1]
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        main()
+def _send(connection: int, message: dict[str, Any]) -> None:
+    frame = encode(message)
+    while frame:
+        frame = frame[os.write(connection, frame) :]

@@ -151,9 +151,9 @@ def test_killed_driver_costs_one_call(smd: DaemonProcess, sr: str) -> None:
 
 def test_driver_that_hangs_blocks_no_other_sr(smd: DaemonProcess, sr: str, tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
-    first, other = children_of(smd.process.pid), make_sr(smd, tmp_path / "more")
+    (stuck,) = workers_of(smd.process.pid)
+    other = make_sr(smd, tmp_path / "more")
     vdi = make(smd, sr)
-    (stuck,) = first
     os.kill(stuck, signal.SIGSTOP)
     waiting = smd.connect()
     smd.send(waiting, "SR.scan", sr=sr)
@@ -163,7 +163,13 @@ def test_driver_that_hangs_blocks_no_other_sr(smd: DaemonProcess, sr: str, tmp_p
     assert b"SR_BACKEND_FAILURE_47" in waiting.recv(4096)
     waiting.close()
     assert [v["uuid"] for v in smd.call("SR.scan", sr=sr)["vdis"]] == [vdi]
-    assert stuck not in children_of(smd.process.pid)
+    assert stuck not in workers_of(smd.process.pid)
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes that serve a daemon's SRs."""
+    (spawner,) = children_of(pid)
+    return children_of(spawner)
 
 
 def children_of(pid: int) -> list[int]:
@@ -177,7 +183,7 @@ def test_answered_operations_survive_kills_under_load(
     root = make(smd, sr)
     answered = {root}
     for number in range(3):
-        victims = [smd.process.pid, *children_of(smd.process.pid)]
+        victims = [smd.process.pid, *workers_of(smd.process.pid)]
         killer = threading.Timer(0.3 + 0.1 * number, kill_all, [victims])
         killer.start()
         try:

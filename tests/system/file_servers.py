@@ -61,6 +61,7 @@ class FileServers:
         (folder / "iso" / "disc.iso").write_bytes(b"CD001" + bytes(2043))
         (folder / "iso" / "inner" / "other.ISO").write_bytes(bytes(2048))
         self._samba: subprocess.Popen[bytes] | None = None
+        self._mountd: subprocess.Popen[bytes] | None = None
         self._start_nfs()
         self.start_smb()
 
@@ -74,7 +75,7 @@ class FileServers:
             mode = "rw" if name == "vms" else "ro"
             options = f"{mode},no_root_squash,insecure,no_subtree_check,fsid={number}"
             run("exportfs", "-i", "-o", options, f"127.0.0.1:{self.folder / name}")
-        run("rpc.mountd")
+        self._mountd = subprocess.Popen(["rpc.mountd", "-F"], stderr=subprocess.DEVNULL)
         self.start_nfs()
 
     def start_nfs(self) -> None:
@@ -126,3 +127,6 @@ class FileServers:
         self.stop_smb()
         subprocess.run(["rpc.nfsd", "0"], check=False)
         subprocess.run(["exportfs", "-ua"], check=False)
+        if self._mountd is not None:
+            self._mountd.kill()
+            self._mountd.wait()
