@@ -22,6 +22,7 @@ from xcp_networkd.contract import (
 NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,15}")
 MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 MAX_TAG: Final = 4094
+MOST_RATE_KIB: Final = 100_000_000
 _INTERFACE_MEMBERS: Final = frozenset(
     (
         "ipv4_conf",
@@ -234,8 +235,17 @@ def mac(name: str, text: str) -> str:
     return lowered
 
 
-def lock(name: str, mac_text: str, mode: str, ipv4: Sequence[str], ipv6: Sequence[str]) -> VifLock:
+def lock(
+    name: str,
+    mac_text: str,
+    mode: str,
+    ipv4: Sequence[str],
+    ipv6: Sequence[str],
+    rate_kbps: int = 0,
+) -> VifLock:
     """Read what a virtual machine's device may send; Bad_network_config names the mistake."""
+    if not isinstance(rate_kbps, int) or not 0 <= rate_kbps <= MOST_RATE_KIB:
+        raise errors.bad_config(f"{name}: rate {rate_kbps!r}")
     if mode not in ("unlocked", "disabled", "locked"):
         raise errors.bad_config(f"{name}: locking mode {mode!r}")
     if mode == "locked" and not mac_text:
@@ -245,6 +255,7 @@ def lock(name: str, mac_text: str, mode: str, ipv4: Sequence[str], ipv6: Sequenc
         cast(Any, mode),
         tuple(_ip(name, a, 4) for a in ipv4),
         tuple(_ip(name, a, 6) for a in ipv6),
+        rate_kbps,
     )
 
 
@@ -254,6 +265,7 @@ def vif(
     mode: str = "unlocked",
     ipv4_allowed: Sequence[str] = (),
     ipv6_allowed: Sequence[str] = (),
+    rate_kbps: int = 0,
     mtu: int = 0,
     external_ids: Mapping[str, str] | None = None,
 ) -> VifPort:
@@ -262,7 +274,7 @@ def vif(
         raise errors.bad_config(f"{name}: not a device name")
     if not isinstance(mtu, int) or (mtu and not 68 <= mtu <= 65535):
         raise errors.bad_config(f"{name}: mtu {mtu!r}")
-    rules = lock(name, mac, mode, ipv4_allowed, ipv6_allowed)
+    rules = lock(name, mac, mode, ipv4_allowed, ipv6_allowed, rate_kbps)
     return VifPort(name, rules, mtu, dict(_pairs(external_ids or {})))
 
 
@@ -273,6 +285,7 @@ def vif_to_wire(port: VifPort) -> dict[str, Any]:
         "mode": port.lock.mode,
         "ipv4_allowed": list(port.lock.ipv4_allowed),
         "ipv6_allowed": list(port.lock.ipv6_allowed),
+        "rate_kbps": port.lock.rate_kib,
         "mtu": port.mtu,
         "external_ids": dict(port.external_ids),
     }

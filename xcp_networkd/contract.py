@@ -140,12 +140,20 @@ class VifLock:
 
     ``unlocked``: anything.  ``disabled``: nothing passes in either direction.
     ``locked``: only frames from ``mac`` with one of the addresses, and DHCP.
+    ``rate_kib`` is how many KiB a second it may send in any mode, 0 for no limit;
+    what is more is dropped.
     """
 
     mac: str
     mode: Literal["unlocked", "disabled", "locked"] = "unlocked"
     ipv4_allowed: tuple[str, ...] = ()
     ipv6_allowed: tuple[str, ...] = ()
+    rate_kib: int = 0
+
+    @property
+    def burst_kib(self) -> int:
+        """How much may come at once: at least two of the largest segments a guest hands over."""
+        return max(128, self.rate_kib // 4)
 
 
 @dataclass(frozen=True, slots=True)

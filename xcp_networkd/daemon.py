@@ -135,9 +135,10 @@ class InterfaceMethods:
         mode: str = "unlocked",
         ipv4_allowed: Sequence[str] = (),
         ipv6_allowed: Sequence[str] = (),
+        rate_kbps: int = 0,
     ) -> object:
-        """Enforce what a virtual machine's device may send."""
-        lock = codec.lock(name, mac, mode, ipv4_allowed, ipv6_allowed)
+        """Enforce what a virtual machine's device may send, and how many KiB a second."""
+        lock = codec.lock(name, mac, mode, ipv4_allowed, ipv6_allowed, rate_kbps)
         await self.desired.between_changes(lambda: self.backend.lock_vif(name, lock))
         return None
 

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 DEADLINE_S: Final = 120.0
 """A change of the management interface may keep the network daemon busy that long."""
+MOST_RATE_KIB: Final = 100_000_000
+"""A limit beyond this is none: no device sends that much in a second."""
 RETRIES: Final = 20
 RETRY_DELAY_S: Final = 0.5
 """A network daemon that was killed is back well within these retries."""
@@ -34,7 +36,7 @@ class Network(Protocol):
         """
 
     async def lock(self, dbg: str, device: str, vif: Vif) -> None:
-        """Bring the VIF's locking mode and addresses into force; errors as ``attach``."""
+        """Bring the VIF's locking mode, addresses and limit into force; errors as ``attach``."""
 
     async def detach(self, dbg: str, device: str) -> None:
         """Take a device, which may be gone already, out of its bridge.
@@ -103,4 +105,5 @@ def rules(vif: Vif) -> dict[str, object]:
         "mode": mode,
         "ipv4_allowed": list(vif.ipv4_allowed),
         "ipv6_allowed": list(vif.ipv6_allowed),
+        "rate_kbps": vif.rate_kbps if 0 < vif.rate_kbps <= MOST_RATE_KIB else 0,
     }

@@ -17,6 +17,7 @@ from xcp_networkd.linux.ethtool import Ethtool
 
 GATEWAY = "192.0.2.1"
 ADDRESS = "192.0.2.10"
+_DATAGRAM = 1400
 
 
 def until(condition: Callable[[], bool], timeout_s: float, what: str) -> float:
@@ -194,6 +195,22 @@ class Echo:
             return len(self._target.recv(65536)) == size
         except (TimeoutError, OSError):
             return False
+
+    def kib_per_s(self, flood_kib: int, seconds: float = 2.0) -> float:
+        """Send that many KiB a second and give how many of them arrive, once a first
+        burst is over."""
+        begin, sent, arrived = time.monotonic(), 0, 0
+        first = measured = begin + 1.0
+        while (now := time.monotonic()) < first + seconds:
+            while sent < (now - begin) * flood_kib * 1024:
+                self._source.sendto(bytes(_DATAGRAM), self._address)
+                sent += _DATAGRAM
+            with contextlib.suppress(TimeoutError):
+                # A datagram beyond the socket's buffer would not be counted.
+                size = len(self._target.recv(65536))
+                arrived += size if now >= first else 0
+            measured = time.monotonic()
+        return arrived / 1024 / (measured - first)
 
     def longest_gap_s(self, event: Callable[[], object], seconds: float = 3.0) -> float:
         """Cause an event, keep sending, and give the longest time without arrival."""

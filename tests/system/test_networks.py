@@ -361,6 +361,25 @@ def test_disabled_vif_is_cut_off_and_unlocked_one_is_free(
     assert guest.receive(b"back", 2.0) is not None
 
 
+def test_limited_vif_sends_no_more_than_its_rate(host: NetworkLab) -> None:
+    if host.system == "openvswitch" and real_backends.DATAPATH == "netdev":
+        pytest.skip("a switch in user space takes frames before the kernel can drop them")
+    host.connect_outside("port0")
+    host.call("Network.change", bridge_config={"xenbr0": nic_bridge("eth0")})
+    guest = host.guest("xenbr0", 1, MAC, "192.0.2.20", rate_kbps=256)
+    flow = Echo(guest, host.outside, GATEWAY)
+    until(flow.passes, 5, "guest to outside")
+    found = [flow.kib_per_s(1024)]
+    locked = {"mac": MAC, "mode": "locked", **ALLOWED, "rate_kbps": 512}
+    host.call("Interface.set_locking", name="vif1.0", **locked)
+    found.append(flow.kib_per_s(1024))
+    lock(host, "unlocked")
+    found.append(flow.kib_per_s(1024))
+    print(f"{host.system}: of 1024 KiB/s arrive", *(f"{rate:.0f}" for rate in found))
+    assert found == [pytest.approx(kib, rel=0.1) for kib in (256, 512, 1024)]
+    flow.close()
+
+
 def test_change_that_cuts_the_host_off_is_taken_back(host: NetworkLab) -> None:
     host.connect_outside("port0")
     host.manage()

@@ -1,4 +1,4 @@
-"""VIF locking for the Linux bridge: one nftables table of the bridge family.
+"""VIF locking and limits for the Linux bridge: one nftables table of the bridge family.
 
 Frames are judged before the bridge looks at them, so a forged one does not even reach the
 bridge's address table.  A verdict map finds a device's chain, so the number of
@@ -40,15 +40,27 @@ def ruleset(vif: str, lock: VifLock) -> str:
     ]
     if lock.mode != "disabled":
         lines.append(f'delete element {TABLE} receivers {{ "{vif}" : drop }}')
-    if lock.mode == "unlocked":
+    rules = _rules(lock)
+    if not rules:
         lines.append(f'delete element {TABLE} senders {{ "{vif}" : jump {chain} }}')
     lines.append(f"flush chain {TABLE} {chain}")
-    if lock.mode == "unlocked":
+    if not rules:
         lines.append(f"delete chain {TABLE} {chain}")
-    else:
-        rules = ["drop"] if lock.mode == "disabled" else locked_rules(lock)
-        lines += [f"add rule {TABLE} {chain} {rule}" for rule in rules]
+    lines += [f"add rule {TABLE} {chain} {rule}" for rule in rules]
     return "\n".join(lines) + "\n"
+
+
+def needed(lock: VifLock) -> bool:
+    """Whether a device has rules at all."""
+    return bool(_rules(lock))
+
+
+def _rules(lock: VifLock) -> list[str]:
+    if lock.mode == "disabled":
+        return ["drop"]
+    most = f"limit rate over {lock.rate_kib} kbytes/second burst {lock.burst_kib} kbytes drop"
+    rules = [most] if lock.rate_kib else []
+    return rules + (locked_rules(lock) if lock.mode == "locked" else [])
 
 
 def locked_rules(lock: VifLock) -> list[str]:

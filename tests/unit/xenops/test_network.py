@@ -1,5 +1,7 @@
 """Network devices of VMs through the network daemon."""
 
+from dataclasses import replace
+
 import pytest
 from twisted.internet.task import Clock
 
@@ -7,13 +9,14 @@ from tests.unit.xenops.factories import begun, done, outcome
 from tests.unit.xenops.test_storage import Answers
 from xapi_py.base.rpc.errors import RpcError, RpcUnreachable
 from xenops.metadata import Vif
-from xenops.network import NetworkDaemon
+from xenops.network import NetworkDaemon, rules
 
 VIF = Vif(
     "0",
     "02:00:00:00:00:01",
     "xenbr0",
     mtu=9000,
+    rate_kbps=256,
     locking_mode="locked",
     ipv4_allowed=("192.0.2.20",),
     extra_private_keys={"vif-uuid": "v", "network-uuid": "n"},
@@ -24,6 +27,7 @@ RULES = {
     "mode": "locked",
     "ipv4_allowed": ["192.0.2.20"],
     "ipv6_allowed": [],
+    "rate_kbps": 256,
 }
 
 
@@ -33,6 +37,11 @@ def test_attaching_names_bridge_mtu_rules_and_owners() -> None:
     owners = {"xs-vm-uuid": "vm", "xs-vif-uuid": "v", "xs-network-uuid": "n"}
     place = {"bridge": "xenbr0", "mtu": 9000, "external_ids": owners}
     assert daemon.calls == [("Vif.attach", RULES | place)]
+
+
+@pytest.mark.parametrize("rate", [-1, 10**9])
+def test_a_limit_that_limits_nothing_is_none(rate: int) -> None:
+    assert rules(replace(VIF, rate_kbps=rate))["rate_kbps"] == 0
 
 
 def test_locking_tells_the_rules_alone() -> None:

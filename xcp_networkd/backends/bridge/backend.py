@@ -147,7 +147,7 @@ class BridgeNetwork:
     def _attach_vif(self, bridge: str, vif: VifPort) -> None:
         self._devices.device(bridge, bridge=True)
         self._devices.device(vif.name)
-        if vif.lock.mode != "unlocked" or vif.name in self._record.vifs:
+        if nftables.needed(vif.lock) or vif.name in self._record.vifs:
             self._lock_vif(vif.name, vif.lock)
         try:
             self._devices.add_vif(bridge, vif.name, vif.mtu)
@@ -163,7 +163,7 @@ class BridgeNetwork:
         if self._kernel.device(name) is not None:
             self._devices.remove_vif(name)
         known = self._record.vifs.get(name)
-        if known is not None and known.lock.mode != "unlocked":
+        if known is not None and nftables.needed(known.lock):
             command(["nft", "-f", "-"], stdin=nftables.ruleset(name, VifLock(known.lock.mac)))
         self._record.forget_vif(name)
 

@@ -166,6 +166,7 @@ class OpenVSwitchNetwork:
 
     async def lock_vif(self, name: str, lock: VifLock) -> None:
         await self._run(self._lock_vif, name, lock)
+        await self._run(self._vsctl, commands.limit(name, lock))
         self._record.save()
 
     def _lock_vif(self, name: str, lock: VifLock) -> None:

@@ -6,7 +6,7 @@ Source: briefs, network section 15; ovs-vswitchd.conf.db(5).
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from xcp_networkd.contract import BridgeConfig, PortConfig, VifPort
+from xcp_networkd.contract import BridgeConfig, PortConfig, VifLock, VifPort
 
 MAC_TABLE_SIZE: Final = "10000"
 _FAIL_MODE_KEY: Final = "vswitch-controller-fail-mode"
@@ -89,7 +89,20 @@ def add_vif(bridge: str, vif: VifPort, *, move: bool) -> list[str]:
     words = [f"external_ids:{k}={_quoted(v)}" for k, v in sorted(ids.items()) if v]
     if vif.mtu:
         words.append(f"mtu_request={vif.mtu}")
-    return [*done, "--", "set", "interface", vif.name, *words] if words else done
+    if words:
+        done += ["--", "set", "interface", vif.name, *words]
+    return done + limit(vif.name, vif.lock)
+
+
+def limit(vif: str, lock: VifLock) -> list[str]:
+    """Drop what a device sends beyond its rate; the switch counts in kilobits."""
+    rate, burst = _kilobits(lock.rate_kib), _kilobits(lock.burst_kib) if lock.rate_kib else 0
+    policing = [f"ingress_policing_rate={rate}", f"ingress_policing_burst={burst}"]
+    return ["--", "set", "interface", vif, *policing]
+
+
+def _kilobits(kib: int) -> int:
+    return kib * 1024 * 8 // 1000
 
 
 def bond_columns(properties: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 import pytest
 
 from xcp_networkd.backends.openvswitch import commands
-from xcp_networkd.contract import BridgeConfig, PortConfig
+from xcp_networkd.contract import BridgeConfig, PortConfig, VifLock, VifPort
 
 
 def text(words: list[str]) -> str:
@@ -23,6 +23,17 @@ def test_vlan_is_a_fake_bridge() -> None:
     config = BridgeConfig(vlan=("xenbr0", 25), bridge_mac="02:00:00:00:00:01")
     assert text(commands.create_bridge("xapi3", config, "system")) == (
         '-- --may-exist add-br xapi3 xenbr0 25 -- set interface xapi3 mac="02:00:00:00:00:01"'
+    )
+
+
+def test_limit_of_a_device_is_told_in_kilobits_and_taken_away_again() -> None:
+    limited = VifPort("vif1.0", VifLock("", rate_kib=1000))
+    assert text(commands.add_vif("xenbr0", limited, move=False)).endswith(
+        "add-port xenbr0 vif1.0"
+        " -- set interface vif1.0 ingress_policing_rate=8192 ingress_policing_burst=2048"
+    )
+    assert text(commands.limit("vif1.0", VifLock(""))).endswith(
+        "ingress_policing_rate=0 ingress_policing_burst=0"
     )
 
 

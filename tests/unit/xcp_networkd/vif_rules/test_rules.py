@@ -1,5 +1,7 @@
 """What the rules say; that they hold is shown with real frames in tests/system."""
 
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +40,14 @@ def test_disabled_device_neither_sends_nor_receives() -> None:
     assert "delete element" not in text
     flows = openflow.flow_mods("vif1.0", 3, VifLock(MAC, "disabled"))
     assert "priority=4000,in_port=3,actions=drop" in flows
+
+
+@pytest.mark.parametrize("mode", ["unlocked", "locked"])
+def test_a_limit_comes_before_what_may_pass(mode: Literal["unlocked", "locked"]) -> None:
+    text = nftables.ruleset("vif1.0", VifLock(MAC, mode, ("192.0.2.1",), rate_kib=4000))
+    rules = [line for line in text.splitlines() if line.startswith("add rule bridge xapi of_")]
+    assert rules[0].endswith("limit rate over 4000 kbytes/second burst 1000 kbytes drop")
+    assert (len(rules) > 1, "delete" in text) == (mode == "locked", True)
 
 
 def test_whatever_is_not_allowed_is_dropped() -> None:

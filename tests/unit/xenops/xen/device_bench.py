@@ -107,15 +107,18 @@ class FakeNetwork:
 
     bridges: dict[str, str] = field(default_factory=dict)
     locked: list[tuple[str, str]] = field(default_factory=list)
+    limits: dict[str, int] = field(default_factory=dict)
     refuse: bool = False
 
     async def attach(self, dbg: str, device: str, vif: Vif, vm: str) -> None:
         if self.refuse:
             raise errors.unimplemented("no such bridge")
         self.bridges[device] = vif.bridge
+        self.limits[device] = vif.rate_kbps
 
     async def lock(self, dbg: str, device: str, vif: Vif) -> None:
         self.locked.append((device, vif.locking_mode))
+        self.limits[device] = vif.rate_kbps
 
     async def detach(self, dbg: str, device: str) -> None:
         self.bridges.pop(device, None)

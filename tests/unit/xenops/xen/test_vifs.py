@@ -95,6 +95,22 @@ def test_the_emulated_device_goes_where_the_other_one_is(bench: Bench) -> None:
     assert (bench.leftovers(), bench.network.bridges) == ([], {})
 
 
+def test_netback_keeps_to_a_limit_and_the_bridge_does_for_the_emulated_device(
+    bench: Bench,
+) -> None:
+    md = make_md()
+    limited = replace(md.vifs[0], rate_kbps=200)
+    done(bench.vifs.plug(DOMID, md.vifs[0]))
+    done(bench.vifs.join_taps(DOMID, md, ["0"]))
+    assert bench.server.value(f"{BACKEND}/rate") is None
+    done(bench.vifs.update(DOMID, limited))
+    assert bench.server.value(f"{BACKEND}/rate") == "10240,50000"
+    assert bench.network.limits == {"vif7.0": 0, "tap7.0": 200}
+    done(bench.vifs.update(DOMID, md.vifs[0]))
+    assert bench.server.value(f"{BACKEND}/rate") == "4294967295,0"
+    assert bench.network.limits == {"vif7.0": 0, "tap7.0": 0}
+
+
 def test_nothing_of_a_dead_domain_is_left(bench: Bench) -> None:
     done(bench.vifs.plug(DOMID, VIF))
     done(bench.vifs.plug(DOMID, replace(VIF, device="1")))

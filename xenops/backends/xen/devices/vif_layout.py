@@ -4,7 +4,7 @@ Sources: Xen's netif.h; the reference toolstack's keys (XENOPS, section 9).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
@@ -22,6 +22,9 @@ NO_SCRIPT: Final = "/bin/true"
 """Linux' netback insists on the name of a script; we run none."""
 
 MAX_CREDIT: Final = (1 << 32) - 1
+UNLIMITED: Final = f"{MAX_CREDIT},0"
+"""What netback takes as no limit, in the form of a limit."""
+
 OFFLOADS: Final = ("rx", "tx", "sg", "tso", "ufo", "gso")
 STATIC_IP: Final = (
     "mac", "error-code", "error-msg", "enabled", "address", "gateway",
@@ -55,6 +58,7 @@ class PluggedVif:
     bridge: str
     carrier: bool = True
     locking_mode: str = "network_default"
+    rate: str = UNLIMITED
 
     def record(self) -> str:
         """Give the text that ``read_record`` reads."""
@@ -63,12 +67,18 @@ class PluggedVif:
 
 def plugged(vif: Vif) -> PluggedVif:
     """Give what is remembered of a VIF: a disabled one has no carrier."""
-    return PluggedVif(vif.device, vif.mac, vif.bridge, has_carrier(vif), vif.locking_mode)
+    limit = rate(vif) or UNLIMITED
+    return PluggedVif(vif.device, vif.mac, vif.bridge, has_carrier(vif), vif.locking_mode, limit)
 
 
 def read_record(text: str) -> PluggedVif:
     """Read a record back.  Errors: ConfigError, ValueError."""
     return build(orjson.loads(text), PluggedVif, "record")
+
+
+def for_network(vif: Vif) -> Vif:
+    """Give what the network is told of the end that netback serves: it keeps to the limit."""
+    return replace(vif, rate_kbps=0)
 
 
 def has_carrier(vif: Vif) -> bool:
@@ -138,6 +148,8 @@ def changes(where: Place, before: PluggedVif, vif: Vif) -> dict[str, str]:
     keys = {f"{where.private}/{k}": v for k, v in private_keys(where, vif).items()}
     keys[f"{where.mirror}/record"] = plugged(vif).record()
     keys[f"{where.backend}/bridge"] = vif.bridge
+    if plugged(vif).rate != before.rate:
+        keys[f"{where.backend}/rate"] = plugged(vif).rate
     if has_carrier(vif) != before.carrier:
         keys[f"{where.frontend}/disconnect"] = "0" if has_carrier(vif) else "1"
     return keys | {node.path: node.value for node in static_ip_nodes(where, vif)}

@@ -79,7 +79,7 @@ class Vifs:
             await self._handshake.backend_ready(where)
             await self._set_up(name, vif)
             undo.push("leave the bridge", lambda: self._network.detach(DBG, name))
-            await self._network.attach(DBG, name, vif, domain.vm)
+            await self._network.attach(DBG, name, vif_layout.for_network(vif), domain.vm)
             await self._host.store.write_many(
                 {
                     f"{where.hotplug}/hotplug": "online",
@@ -129,7 +129,7 @@ class Vifs:
         await self._handshake.remove(where)
 
     async def update(self, domid: int, vif: Vif) -> None:
-        """Take over bridge, carrier, locking mode and addresses of a plugged device.
+        """Take over bridge, carrier, locking mode, addresses and limit of a plugged device.
 
         Errors: Device_not_connected, and those of the network.
         """
@@ -139,10 +139,11 @@ class Vifs:
         domain = self._domains.get(domid)
         where = vif_layout.place(domid, domain.vm, vif.device)
         for name in self._ends(domid, vif.device):
+            end = vif if name == vif_layout.tap(domid, where.devid) else vif_layout.for_network(vif)
             if vif.bridge != before.bridge:
-                await self._network.attach(DBG, name, vif, domain.vm)
+                await self._network.attach(DBG, name, end, domain.vm)
             else:
-                await self._network.lock(DBG, name, vif)
+                await self._network.lock(DBG, name, end)
         await self._host.store.write_many(vif_layout.changes(where, before, vif))
         self._plugged[domid][vif.device] = vif_layout.plugged(vif)
 
