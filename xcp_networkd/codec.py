@@ -34,6 +34,7 @@ _INTERFACE_MEMBERS: Final = frozenset(
         "mtu",
         "ethtool_settings",
         "ethtool_offload",
+        "virtual_functions",
         "persistent_i",
     )
 )
@@ -66,6 +67,7 @@ def interface_from_wire(name: str, data: Json) -> InterfaceConfig:
         mtu=mtu,
         ethtool_settings=_pairs(data.get("ethtool_settings", ())),
         ethtool_offload=_pairs(data.get("ethtool_offload", [["lro", "off"]])),
+        virtual_functions=bool(data.get("virtual_functions", False)),
         persistent=bool(data.get("persistent_i", False)),
     )
 
@@ -129,6 +131,7 @@ def _interface_to_wire(config: InterfaceConfig) -> dict[str, Any]:
         "mtu": config.mtu,
         "ethtool_settings": [list(p) for p in config.ethtool_settings],
         "ethtool_offload": [list(p) for p in config.ethtool_offload],
+        "virtual_functions": config.virtual_functions,
         "persistent_i": config.persistent,
     }
 

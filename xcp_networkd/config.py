@@ -82,6 +82,7 @@ class SystemConfig:
     beginning (``xcp_networkd.reset``).  ``backend`` counts where there is no ``network_conf``;
     ``auto``: see ``chosen``.  ``datapath`` is ``netdev`` for an Open
     vSwitch in user space.  ``rename_nics``: cards are called eth<position> at the start.
+    ``sysfs`` is where the virtual functions of cards are looked for.
     """
 
     backend: Literal["openvswitch", "bridge", "auto"] = "auto"
@@ -93,6 +94,7 @@ class SystemConfig:
     network_reset: str = "/var/lib/xcp/network-reset"
     management_timeout_s: float = 45.0
     rename_nics: bool = False
+    sysfs: str = "/sys"
 
 
 def backend_word(text: str) -> BackendWord:

@@ -21,7 +21,8 @@ class InterfaceConfig:
     """How a device, mostly a bridge, is to be set up at the network layer.
 
     ``ipv4_routes`` are (subnet, prefix length, gateway); ``dns`` holds name
-    servers and search domains.
+    servers and search domains.  ``virtual_functions``: a card shows its functions
+    (SR-IOV); those that nobody asked for here stay.
     """
 
     ipv4_mode: IPv4Mode = "None4"
@@ -36,6 +37,7 @@ class InterfaceConfig:
     mtu: int = 1500
     ethtool_settings: tuple[tuple[str, str], ...] = ()
     ethtool_offload: tuple[tuple[str, str], ...] = (("lro", "off"),)
+    virtual_functions: bool = False
     persistent: bool = False
 
 
@@ -176,6 +178,7 @@ class Link:
 
     ``kind`` is nic, bond, bridge or vif.  ``speed_mbps`` is 0 when unknown.
     For a bond ``interfaces`` are its members and ``links_up`` how many carry.
+    ``virtual_functions`` are the PCI addresses of the functions a card shows.
     """
 
     name: str
@@ -200,6 +203,7 @@ class Link:
     interfaces: tuple[str, ...] = ()
     links_up: int = 0
     active: str = ""
+    virtual_functions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,10 @@ T = TypeVar("T")
 
 def linux_host(system: SystemConfig, state: Path) -> LinuxHost:
     run = Path(system.ovs_run)
-    return LinuxHost(state, Path(system.resolv_conf), run / "db.sock", run, system.datapath)
+    return LinuxHost(
+        *(state, Path(system.resolv_conf), run / "db.sock", run, system.datapath),
+        sys=Path(system.sysfs),
+    )
 
 
 def _in_thread(reactor: Any) -> tuple[ThreadPool, Run]:

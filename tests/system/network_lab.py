@@ -49,6 +49,7 @@ class NetworkLab:
             "resolv_conf": str(folder / "resolv.conf"),
             "management_conf": str(folder / "management.conf"),
             "management_timeout_s": 2.0,
+            "sysfs": str(folder / "sys"),
             **network,
         }
         self._daemon: DaemonProcess | InsideDaemon | None = None

@@ -25,7 +25,19 @@ NICS = ("eth0", "eth1", "eth2", "eth3")
 
 def linux_host(folder: Path) -> LinuxHost:
     """All files of a host below a folder of the test's."""
-    return LinuxHost(folder, folder / "resolv.conf", folder / "db.sock", folder, DATAPATH)
+    return LinuxHost(
+        *(folder, folder / "resolv.conf", folder / "db.sock", folder, DATAPATH),
+        sys=folder / "sys",
+    )
+
+
+def able_card(folder: Path, name: str, functions: int) -> Path:
+    """Make a card one with virtual functions; gives the file with how many it shows."""
+    card = folder / "sys/class/net" / name / "device"
+    card.mkdir(parents=True)
+    (card / "sriov_totalvfs").write_text(f"{functions}\n")
+    (card / "sriov_numvfs").write_text("0\n")
+    return card / "sriov_numvfs"
 
 
 def with_nics(host: Namespace, outside: Namespace, names: tuple[str, ...] = NICS) -> None:

@@ -6,10 +6,11 @@ from xapi_py.api.call import Call
 from xapi_py.api.pif import checks
 from xapi_py.api.pif.plug import plug_pif, unplug_pif
 from xapi_py.api.registry import message
-from xapi_py.base.errors import ApiError
+from xapi_py.base.errors import ApiError, ErrorCode
 from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
+from xapi_py.plan import sriov as sriov_plan
 from xapi_py.pool.network_records import delete_pif
 
 CAPABILITY = "sriov"
@@ -21,7 +22,8 @@ async def create(call: Call, pif: Ref, network: Ref) -> Ref:
 
     Errors: NETWORK_UNMANAGED, NETWORK_ALREADY_CONNECTED, PIF_UNMANAGED,
     PIF_IS_NOT_PHYSICAL, PIF_IS_NOT_SRIOV_CAPABLE, NETWORK_SRIOV_ALREADY_ENABLED,
-    NETWORK_INCOMPATIBLE_WITH_SRIOV.
+    NETWORK_INCOMPATIBLE_WITH_SRIOV, NETWORK_HAS_INCOMPATIBLE_SRIOV_PIFS,
+    NETWORK_SRIOV_ENABLE_FAILED.
     """
     row = call.db.row("PIF", pif)
     on = call.db.row("network", network)
@@ -36,13 +38,22 @@ async def create(call: Call, pif: Ref, network: Ref) -> Ref:
     for ref in on.PIFs:
         if not len(call.db.row("PIF", ref).sriov_logical_PIF_of):
             raise err.NETWORK_INCOMPATIBLE_WITH_SRIOV(network)
+    if sriov_plan.other_card(call.db, on, row):
+        raise err.NETWORK_HAS_INCOMPATIBLE_SRIOV_PIFS(pif, network)
     sriov, logical = _make(call, row, network)
     try:
         await plug_pif(call, logical)
-    except ApiError:
+    except ApiError as problem:
         _delete(call, call.db.row("network_sriov", sriov))
-        raise
+        raise _failed(err.NETWORK_SRIOV_ENABLE_FAILED, problem, pif) from problem
     return sriov
+
+
+def _failed(code: ErrorCode, problem: ApiError, pif: str) -> ApiError:
+    """Tell what a card refused in the words of its host."""
+    if problem.code != err.PIF_CONFIGURATION_ERROR.code:
+        return problem
+    return code(pif, problem.params[1])
 
 
 def _make(call: Call, pif: Row, network: Ref) -> tuple[Ref, Ref]:
@@ -70,14 +81,21 @@ def _make(call: Call, pif: Row, network: Ref) -> tuple[Ref, Ref]:
 
 @message("network_sriov.destroy")
 async def destroy(call: Call, self: Ref) -> None:
-    """Take virtual functions away from a network.  Errors: PIF_VLAN_STILL_EXISTS, VIF_IN_USE."""
+    """Take virtual functions away from a network.
+
+    Errors: PIF_VLAN_STILL_EXISTS, VIF_IN_USE, NETWORK_SRIOV_DISABLE_FAILED; all is as before then.
+    """
     row = call.db.row("network_sriov", self)
     logical = call.db.find("PIF", row.logical_PIF)
     if logical is not None:
         if len(logical.VLAN_slave_of):
             raise err.PIF_VLAN_STILL_EXISTS(logical.ref)
         checks.no_vif_in_use(call, logical)
-        await unplug_pif(call, logical)
+        try:
+            await unplug_pif(call, logical)
+        except ApiError as problem:
+            failed = err.NETWORK_SRIOV_DISABLE_FAILED
+            raise _failed(failed, problem, row.physical_PIF) from problem
     _delete(call, row)
 
 
@@ -92,10 +110,4 @@ def _delete(call: Call, sriov: Row) -> None:
 @message("network_sriov.get_remaining_capacity")
 def get_remaining_capacity(call: Call, self: Ref) -> int:
     """Give how many virtual functions no VM holds."""
-    row = call.db.row("network_sriov", self)
-    physical = call.db.row("PIF", row.physical_PIF)
-    card = call.db.find("PCI", physical.PCI)
-    if card is None:
-        return 0
-    functions = [call.db.row("PCI", ref) for ref in card.virtual_functions]
-    return sum(1 for f in functions if f.scheduled_to_be_attached_to in ("", NULL_REF))
+    return len(sriov_plan.free(call.db, call.db.row("network_sriov", self)))

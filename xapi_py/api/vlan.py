@@ -25,7 +25,8 @@ async def create(call: Call, tagged_pif: Ref, tag: int, network: Ref) -> Ref:
     The VLAN stays when it cannot be brought up.  Errors: NETWORK_UNMANAGED,
     NETWORK_ALREADY_CONNECTED, PIF_UNMANAGED, CANNOT_ADD_VLAN_TO_BOND_SLAVE,
     PIF_IS_VLAN, IS_TUNNEL_ACCESS_PIF, NETWORK_INCOMPATIBLE_WITH_VLAN_ON_BRIDGE,
-    NETWORK_INCOMPATIBLE_WITH_VLAN_ON_SRIOV, NETWORK_INCOMPATIBLE_WITH_TRUNKS,
+    NETWORK_INCOMPATIBLE_WITH_VLAN_ON_SRIOV, NETWORK_HAS_INCOMPATIBLE_VLAN_ON_SRIOV_PIFS,
+    NETWORK_INCOMPATIBLE_WITH_TRUNKS,
     VLAN_TAG_INVALID, PIF_VLAN_EXISTS, VLAN_IN_USE, PIF_CONFIGURATION_ERROR.
     """
     vlan = make(call, tagged_pif, tag, network)
@@ -56,6 +57,7 @@ def check(call: Call, pif: Row, tag: int, network: Row) -> None:
         raise err.IS_TUNNEL_ACCESS_PIF(pif.ref)
     if kind == network_config.SRIOV:
         checks.only_vlans_on_sriov(call, network)
+        checks.same_card(call, network, pif)
     else:
         checks.no_sriov_on(call, network, err.NETWORK_INCOMPATIBLE_WITH_VLAN_ON_BRIDGE)
     if any(call.db.row("VIF", ref).trunks for ref in network.VIFs):

@@ -46,7 +46,10 @@ class CpuConfig:
 
 @dataclass(frozen=True, slots=True)
 class NicConfig:
-    """A physical network card; an empty ``mac`` or ``device`` is made up from its position."""
+    """A physical network card; an empty ``mac`` or ``device`` is made up from its position.
+
+    ``virtual_functions`` is how many it can show (SR-IOV).
+    """
 
     device: str = ""
     mac: str = ""
@@ -58,6 +61,7 @@ class NicConfig:
     vendor: str = "Intel Corporation"
     product: str = "Ethernet Controller 10-Gigabit X540-AT2"
     pci_bus_path: str = ""
+    virtual_functions: int = 0
 
 
 @dataclass(frozen=True, slots=True)

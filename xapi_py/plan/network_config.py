@@ -97,8 +97,8 @@ def devices_of(view: View, pif: Row) -> list[str]:
 def at_start(view: View, host: Row, bridges: Collection[str]) -> set[Ref]:
     """Choose the PIFs that are up once a server has started.
 
-    Those are NICs and bonds, what has an address, and what is up already:
-    running VMs may use it.
+    Those are NICs, their virtual functions and bonds, what has an address, and what is up
+    already: running VMs may use it.
     """
     found: set[Ref] = set()
     for ref in host.PIFs:
@@ -107,7 +107,8 @@ def at_start(view: View, host: Row, bridges: Collection[str]) -> set[Ref]:
             continue
         network = view.find("network", pif.network)
         there = pif.currently_attached and network is not None and network.bridge in bridges
-        if there or has_ip(pif) or pif.management or kind_of(pif) in (BOND, PHYSICAL):
+        kinds = (BOND, PHYSICAL, SRIOV)
+        if there or has_ip(pif) or pif.management or kind_of(pif) in kinds:
             found.add(ref)
     return found
 
@@ -124,6 +125,10 @@ def document(
     interfaces: Document = {}
     for pif in pifs:
         _add(view, pif, bridges, interfaces, own=True)
+    for pif in pifs:
+        if kind_of(pif) == SRIOV:
+            card = interfaces.setdefault(pif.device, _device(pif, mtu_of(view, pif)))
+            card["virtual_functions"] = True
     for network in view.rows("network"):
         if network.bridge in (kept or {}) and is_internal_management(network):
             interfaces[network.bridge] = internal_interface(network)

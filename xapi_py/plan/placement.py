@@ -9,7 +9,7 @@ from xapi_py.base.names import NULL_REF
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.db.view import View
-from xapi_py.plan import memory
+from xapi_py.plan import memory, sriov
 from xapi_py.plan.operations.host import is_live
 from xapi_py.plan.operations.vm import booleanish, is_hvm
 
@@ -213,7 +213,7 @@ def _device_error(view: View, vm: Row, host: Row, checks: Checks) -> ApiError | 
     passthrough = "pci" in vm.other_config or len(vm.VGPUs)
     if passthrough and host.chipset_info.get("iommu") != "true":
         return err.VM_REQUIRES_IOMMU(host.ref)
-    return _gpu_error(view, vm, host)
+    return _gpu_error(view, vm, host) or sriov.capacity_error(view, vm, host.ref)
 
 
 def host_cpus(host: Row) -> int:

@@ -48,6 +48,7 @@ def refresh(db: Database, host: Ref, links: Links, now: int) -> list[tuple[Row, 
             if link is not None and kind in (network_config.PHYSICAL, network_config.BOND):
                 _put_metrics(db, tx, pif, link, now)
                 tx.set("PIF", ref, "capabilities", tuple(link["capabilities"]))
+                _put_functions(db, tx, pif, link)
             if link is not None and kind == network_config.BOND:
                 changed += _put_bond(db, tx, pif, link)
             _put_addresses(db, tx, pif, links)
@@ -62,6 +63,31 @@ def _put_metrics(db: Database, tx: Transaction, pif: Row, link: Link, now: int) 
         tx.set("PIF", pif.ref, "metrics", made)
     elif any(getattr(metrics, name) != value for name, value in fields.items()):
         tx.update("PIF_metrics", metrics.ref, **fields, last_updated=now)
+
+
+def _put_functions(db: Database, tx: Transaction, pif: Row, link: Link) -> None:
+    """Note which PCI device a NIC is, and make records of the virtual functions it shows."""
+    on_host = {row.pci_id: row for row in db.rows("PCI") if row.host == pif.host}
+    shown = link.get("virtual_functions", ())
+    card = on_host.get(link["pci_bus_path"])
+    if card is None and shown:
+        card = db.row("PCI", _make_pci(tx, pif, link, link["pci_bus_path"], link["product"]))
+    if card is None:
+        return
+    tx.set("PIF", pif.ref, "PCI", card.ref)
+    for address in shown:
+        if address not in on_host:
+            made = _make_pci(tx, pif, link, address, f"{link['product']} Virtual Function")
+            tx.set("PCI", made, "physical_function", card.ref)
+    for ref in tuple(card.virtual_functions):
+        if db.row("PCI", ref).pci_id not in shown:
+            tx.delete("PCI", ref)
+
+
+def _make_pci(tx: Transaction, pif: Row, link: Link, address: str, name: str) -> Ref:
+    names = {"class_id": "0200", "class_name": "Ethernet controller", "device_name": name}
+    fields = {"host": pif.host, "pci_id": address, "functions": 1, "vendor_name": link["vendor"]}
+    return tx.create("PCI", {**names, **fields})
 
 
 def _put_bond(db: Database, tx: Transaction, pif: Row, link: Link) -> list[tuple[Row, int]]:

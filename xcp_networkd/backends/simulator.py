@@ -139,6 +139,9 @@ class SimulatedNetwork:
             case AddPort(bridge, port, port_config):
                 self._add_port(bridge, port, port_config)
             case ConfigureInterface(interface, interface_config):
+                nic = self.nics.get(interface)
+                if interface_config.virtual_functions and not (nic and nic.virtual_functions):
+                    raise errors.script_error(f"{interface} has no virtual functions")
                 interfaces = {**self._state.interfaces, interface: interface_config}
                 self._state = replace(self._state, interfaces=interfaces)
             case SetRoles(gateway_interface, dns_interface):
@@ -215,6 +218,8 @@ class SimulatedNetwork:
 
     def _nic(self, nic: NicConfig) -> Link:
         carrier = self._carrier.get(nic.device, nic.carrier)
+        shows = nic.virtual_functions if self._interface(nic.device).virtual_functions else 0
+        card, _, own = nic.pci_bus_path.rpartition(":")
         return Link(
             nic.device,
             "nic",
@@ -229,6 +234,11 @@ class SimulatedNetwork:
             nic.pci_bus_path,
             nic.vendor,
             nic.product,
+            capabilities=("sriov",) if nic.virtual_functions else (),
+            # The two ports of a card take turns, as on many real ones.
+            virtual_functions=tuple(
+                f"{card}:{0x10 + n // 4:02x}.{n % 4 * 2 + int(own[-1]) % 2}" for n in range(shows)
+            ),
         )
 
     def _bond(self, bridge: str, name: str, config: PortConfig, links: Mapping[str, Link]) -> Link:

@@ -30,6 +30,12 @@ def describe(
     return (parent, *names(vendor, product, lists))
 
 
+@functools.lru_cache(maxsize=256)
+def is_virtual_function(parent: str, devices: Path = Path("/sys/bus/pci/devices")) -> bool:
+    """Whether a device's parent is a function that another card shows."""
+    return bool(_PCI.fullmatch(parent)) and (devices / parent / "physfn").exists()
+
+
 def names(vendor: str, product: str, lists: tuple[Path, ...]) -> tuple[str, str]:
     """Look two PCI ids up; unknown ones stay numbers."""
     found_vendor = ""

@@ -31,7 +31,8 @@ class LinuxHost:
 
     ``state`` survives restarts of the daemon; ``resolv_conf`` is the file with
     the name servers; ``ovsdb`` the switch's database socket, ``ovs_run`` the folder
-    of its control sockets; ``datapath`` ``system`` or, in user space, ``netdev``.
+    of its control sockets; ``datapath`` ``system`` or, in user space, ``netdev``;
+    ``sys`` where the kernel tells about cards.
     """
 
     state: Path
@@ -40,6 +41,7 @@ class LinuxHost:
     ovs_run: Path = Path("/var/run/openvswitch")
     datapath: str = "system"
     proc_sys: Path = Path("/proc/sys")
+    sys: Path = Path("/sys")
 
 
 def boot_id() -> str:

@@ -16,6 +16,7 @@ from xcp_networkd.contract import Address, ConfigureInterface, InterfaceConfig, 
 from xcp_networkd.linux import name_servers
 from xcp_networkd.linux.dhcp import DhcpClients
 from xcp_networkd.linux.ethtool import Ethtool
+from xcp_networkd.linux.functions import VirtualFunctions
 from xcp_networkd.linux.host import LinuxHost
 from xcp_networkd.netlink import codec
 from xcp_networkd.netlink.codec import Device, DeviceAddress, Route
@@ -174,6 +175,7 @@ class InterfaceSetup:
         self._host = host
         self._dhcp = dhcp
         self._ethtool = ethtool
+        self.functions = VirtualFunctions(host.sys)
 
     def found(
         self, snapshot: Snapshot, name: str, kept: InterfaceConfig, *, gateway: bool, dns: bool
@@ -184,6 +186,8 @@ class InterfaceSetup:
         """
         facts = snapshot.facts(name)
         found = replace(kept, mtu=facts.mtu)
+        if kept.virtual_functions and not self.functions.shown(name):
+            found = replace(found, virtual_functions=False)
         if kept.ipv4_mode == "DHCP4":
             if not self._dhcp.serves(name, 4, gateway=gateway, dns=dns):
                 found = replace(found, ipv4_mode="None4")
@@ -205,9 +209,15 @@ class InterfaceSetup:
             found = replace(found, name_servers=servers, domains=domains)
         return found
 
-    def configure(self, step: ConfigureInterface, *, mtu: bool = True) -> None:
-        """Carry out a step on a device that exists."""
+    def configure(
+        self, step: ConfigureInterface, before: InterfaceConfig, *, mtu: bool = True
+    ) -> None:
+        """Carry out a step on a device that exists; ``before`` is what was carried out last."""
         name, config = step.interface, step.config
+        if config.virtual_functions:
+            self.functions.show(name)
+        elif before.virtual_functions:
+            self.functions.hide(name)
         self._write_dns(step)
         if config.ipv4_mode != "DHCP4":
             self._dhcp.stop(name, 4)

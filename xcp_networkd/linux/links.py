@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from xcp_networkd.contract import Counters, InterfaceConfig, Link
 from xcp_networkd.linux import hardware
 from xcp_networkd.linux.ethtool import Ethtool
+from xcp_networkd.linux.functions import VirtualFunctions
 from xcp_networkd.linux.interfaces import Facts, Snapshot
 from xcp_networkd.netlink.codec import Device
 
@@ -18,9 +20,11 @@ def is_nic(device: Device) -> bool:
     """Whether a device is a network card.
 
     Hardware has no driver kind.  A device called eth<N> counts whatever drives it, so that
-    a container's NICs are NICs.
+    a container's NICs are NICs.  A card's virtual function is none: it is for a machine.
     """
     if not device.ethernet or _VIF_NAME.fullmatch(device.name):
+        return False
+    if hardware.is_virtual_function(device.parent):
         return False
     return not device.info or bool(_NIC_NAME.fullmatch(device.name))
 
@@ -58,6 +62,15 @@ def describe(
         ipv6=config.ipv6,
         ipv6_gateway=config.gateway6,
     )
+
+
+def with_functions(link: Link, functions: VirtualFunctions) -> Link:
+    """Add what a card can do and shows as SR-IOV."""
+    able = functions.capabilities(link.name)
+    if not able:
+        return link
+    shown = functions.addresses(link.name)
+    return replace(link, capabilities=(*link.capabilities, *able), virtual_functions=shown)
 
 
 def counters(device: Device) -> Counters:

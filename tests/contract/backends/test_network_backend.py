@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from tests.system import real_backends
 from tests.system.namespaces import needs_kernel
+from tests.system.real_backends import able_card
 from xapi_py.base.rpc.errors import RpcError
 from xapi_py.base.simulator_config import SimulatorConfig
 from xcp_networkd.backends.simulator import SimulatedNetwork
@@ -52,7 +53,11 @@ def wait(coroutine: Coroutine[Any, Any, T]) -> T:
 def make_backend(system: str, tmp_path: Path) -> Iterator[MakeBackend]:
     """Make a backend on the same system each time."""
     if system == "simulator":
-        host = HostNetwork(1, SimulatorConfig().host(1).nics, NetworkConfig())
+        nics = [
+            replace(nic, virtual_functions=7 if nic.device == "eth1" else 0)
+            for nic in SimulatorConfig().host(1).nics
+        ]
+        host = HostNetwork(1, tuple(nics), NetworkConfig())
         yield lambda: SimulatedNetwork(host, tmp_path, Clock())
         return
     with real_backends.made(system, tmp_path) as make:
@@ -81,6 +86,7 @@ def run(backend: Backend, *steps: Step) -> None:
         wait(backend.execute(step))
 
 
+FUNCTIONS = InterfaceConfig(virtual_functions=True)
 PORT = AddPort("br0", "eth0", PortConfig(("eth0",)))
 MADE = (CreateBridge("br0", BridgeConfig(bridge_mac="02:00:00:00:00:09")), PORT)
 
@@ -159,6 +165,30 @@ def test_next_backend_sees_what_the_last_one_did(
     again = make_backend()
     assert wait(again.observe()) == wait(backend.observe())
     assert wait(again.links()) == wait(backend.links())
+
+
+def test_card_shows_its_functions_until_it_is_told_otherwise(
+    system: str, backend: Backend, tmp_path: Path
+) -> None:
+    shown = able_card(tmp_path, "eth1", 7)
+    on, off = (ConfigureInterface("eth1", c, False, False) for c in (FUNCTIONS, InterfaceConfig()))
+    run(backend, on, on)
+    assert wait(backend.observe()).interfaces["eth1"].virtual_functions
+    assert wait(backend.links())["eth1"].capabilities == ("sriov",)
+    assert wait(backend.links())["eth2"].capabilities == ()
+    if system != "simulator":
+        assert shown.read_text() == "7"
+        shown.write_text("0\n")  # as after a loss of power
+        assert not wait(backend.observe()).interfaces["eth1"].virtual_functions
+        run(backend, on)
+        assert shown.read_text() == "7"
+    run(backend, off)
+    assert system == "simulator" or shown.read_text() == "0"
+    shown.write_text("3\n")
+    run(backend, off)
+    assert shown.read_text() == "3\n", "what nobody asked for here stays"
+    with pytest.raises(RpcError, match="no virtual functions"):
+        run(backend, ConfigureInterface("eth2", FUNCTIONS, False, False))
 
 
 def test_every_device_has_counters(backend: Backend) -> None:

@@ -309,27 +309,6 @@ def test_one_controller_at_most(server: Services) -> None:
     server.do("SDN_controller.forget", controller)
 
 
-def test_virtual_functions_need_a_card_that_has_them(server: Services) -> None:
-    network, eth1 = server.network(), server.pif("eth1")
-    assert server.refusal("network_sriov.create", eth1, network) == [
-        "PIF_IS_NOT_SRIOV_CAPABLE",
-        eth1,
-    ]
-    with server.db.transaction() as tx:
-        tx.set("PIF", eth1, "capabilities", ("sriov",))
-    sriov = server.do("network_sriov.create", eth1, network)
-    with server.db.transaction() as tx:
-        tx.set("PIF", eth1, "capabilities", ("sriov",))
-    assert server.refusal("network_sriov.create", eth1, server.network("n")) == [
-        "NETWORK_SRIOV_ALREADY_ENABLED",
-        eth1,
-    ]
-    logical = server.do("network_sriov.get_logical_PIF", sriov)
-    assert server.refusal("PIF.forget", logical) == ["CANNOT_FORGET_SRIOV_LOGICAL", logical]
-    server.do("network_sriov.destroy", sriov)
-    assert server.db.find("PIF", logical) is None
-
-
 def test_a_start_makes_the_host_what_the_records_say(server: Services) -> None:
     server.do("VLAN.create", server.pif("eth1"), "10", server.network("vlan"))
     members = [server.pif("eth2"), server.pif("eth3")]

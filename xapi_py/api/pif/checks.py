@@ -5,7 +5,7 @@ from xapi_py.base.errors import ErrorCode
 from xapi_py.base.names import NULL_REF, Ref
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
-from xapi_py.plan import network_config
+from xapi_py.plan import network_config, sriov
 
 
 def managed(pif: Row) -> None:
@@ -115,3 +115,14 @@ def only_vlans_on_sriov(call: Call, network: Row) -> None:
     """
     if not all(is_vlan_on_sriov(call, call.db.row("PIF", ref)) for ref in network.PIFs):
         raise err.NETWORK_INCOMPATIBLE_WITH_VLAN_ON_SRIOV(network.ref)
+
+
+def same_card(call: Call, network: Row, logical: Row) -> None:
+    """Refuse a network with VLANs on functions of another kind of card.
+
+    Errors: NETWORK_HAS_INCOMPATIBLE_VLAN_ON_SRIOV_PIFS.
+    """
+    for ref in logical.sriov_logical_PIF_of:
+        physical = call.db.row("PIF", call.db.row("network_sriov", ref).physical_PIF)
+        if sriov.other_card(call.db, network, physical):
+            raise err.NETWORK_HAS_INCOMPATIBLE_VLAN_ON_SRIOV_PIFS(logical.ref, network.ref)

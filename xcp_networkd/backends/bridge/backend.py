@@ -109,6 +109,8 @@ class BridgeNetwork:
             )
             if kind == "bond":
                 link = _with_members(link, device, snapshot)
+            if kind == "nic":
+                link = links.with_functions(link, self._setup.functions)
             servers, domains = links.with_name_servers(
                 link, kept.interfaces.get(name), self._leased_names
             )
@@ -192,7 +194,8 @@ class BridgeNetwork:
             case AddPort(bridge, port, port_config):
                 self._devices.add_port(bridge, port, port_config)
             case ConfigureInterface(interface, interface_config):
-                self._setup.configure(step)
+                before = self._record.state.interfaces.get(interface, InterfaceConfig())
+                self._setup.configure(step, before)
                 self._devices.follow_mtu(interface, interface_config.mtu)
             case SetRoles():
                 pass

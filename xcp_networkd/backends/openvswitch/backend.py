@@ -136,6 +136,8 @@ class OpenVSwitchNetwork:
             master = owners[name][0] if name in owners else ""
             facts = snapshot.facts(name)
             link = links.describe(device, kind, snapshot, self._ethtool, master, facts)
+            if kind == "nic":
+                link = links.with_functions(link, self._setup.functions)
             servers, domains = links.with_name_servers(
                 link, kept.interfaces.get(name), self._leased_names
             )
@@ -296,7 +298,8 @@ class OpenVSwitchNetwork:
             # the request is answered.  A bond never becomes a device.
             device = self._kernel.device(name)
         if device is not None:
-            self._setup.configure(step, mtu=False)
+            before = self._record.state.interfaces.get(name, InterfaceConfig())
+            self._setup.configure(step, before, mtu=False)
 
     def _request_mtu(self, name: str, mtu: int) -> None:
         """Set the MTU of a device, or of a bond's members, the way it stays set."""

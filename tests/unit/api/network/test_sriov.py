@@ -6,14 +6,13 @@ import pytest
 
 from tests.unit.api.network.network_server import NetworkServer
 from xapi_py.base.names import Ref
+from xapi_py.base.simulator_config import NicConfig
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> NetworkServer:
-    made = NetworkServer(tmp_path)
-    for device in ("eth2", "eth3"):
-        made.put("PIF", made.pif(device), capabilities=("sriov",))
-    return made
+    able = NicConfig(virtual_functions=7)
+    return NetworkServer(tmp_path, nics=(NicConfig(), NicConfig(), able, able))
 
 
 def logical(server: NetworkServer, device: str = "eth3", network: Ref | None = None) -> Ref:
@@ -36,7 +35,6 @@ def test_card_must_be_able_and_real(server: NetworkServer) -> None:
 
 def test_card_offers_its_functions_once(server: NetworkServer) -> None:
     logical(server)
-    server.put("PIF", server.pif("eth3"), capabilities=("sriov",))
     again = server.error("network_sriov.create", server.pif("eth3"), server.network())
     assert again == ["NETWORK_SRIOV_ALREADY_ENABLED", server.pif("eth3")]
 
@@ -105,3 +103,62 @@ def test_functions_in_use_stay(server: NetworkServer) -> None:
     server.put("VIF", vif, currently_attached=False)
     server.do("network_sriov.destroy", sriov)
     assert server.db.find("PIF", pif) is None
+
+
+def functions(server: NetworkServer, device: str = "eth3") -> list[str]:
+    return list(server.links()[device]["virtual_functions"])
+
+
+def test_card_shows_its_functions_while_a_network_has_them(server: NetworkServer) -> None:
+    logical(server)
+    assert len(functions(server)) == 7
+    (sriov,) = server.db.refs("network_sriov")
+    assert server.do("network_sriov.get_remaining_capacity", sriov) == "7"
+    card = server.db.row("PCI", server.db.row("PIF", server.pif("eth3")).PCI)
+    shown = [server.db.row("PCI", ref).pci_id for ref in card.virtual_functions]
+    assert sorted(shown) == functions(server)
+    server.do("PIF.plug", server.pif("eth2"))
+    assert len(functions(server)) == 7, "a change elsewhere leaves them alone"
+    server.do("network_sriov.destroy", sriov)
+    assert functions(server) == []
+    assert not server.db.row("PCI", card.ref).virtual_functions
+
+
+def test_card_that_refuses_is_told_with_its_words(server: NetworkServer) -> None:
+    pif = server.pif("eth3")
+    server.debug("DEBUG.fail_step", step="ConfigureInterface", text="no memory for that")
+    refused = server.error("network_sriov.create", pif, server.network())
+    assert refused == ["NETWORK_SRIOV_ENABLE_FAILED", pif, "Script_error: no memory for that"]
+    assert (server.db.count("network_sriov"), functions(server)) == (0, [])
+    server.debug("DEBUG.fail_step", step="ConfigureInterface", text="")
+    upper = logical(server)
+    server.debug("DEBUG.fail_step", step="ConfigureInterface", text="in use")
+    (sriov,) = server.db.refs("network_sriov")
+    refused = server.error("network_sriov.destroy", sriov)
+    assert refused == ["NETWORK_SRIOV_DISABLE_FAILED", pif, "Script_error: in use"]
+    assert server.db.row("PIF", upper).currently_attached
+
+
+def elsewhere(server: NetworkServer, *pifs: Ref) -> None:
+    """Have PIFs be another host's, with a card of another kind."""
+    host = server.make("host", hostname="host-2")
+    metrics = server.make("PIF_metrics", vendor_name="Other", device_name="Another card")
+    for pif in pifs:
+        server.put("PIF", pif, host=host, metrics=metrics)
+
+
+def test_functions_on_one_network_are_of_one_kind_of_card(server: NetworkServer) -> None:
+    network = server.network()
+    elsewhere(server, logical(server, "eth3", network), server.pif("eth3"))
+    pif = server.pif("eth2")
+    refused = server.error("network_sriov.create", pif, network)
+    assert refused == ["NETWORK_HAS_INCOMPATIBLE_SRIOV_PIFS", pif, network]
+
+
+def test_vlans_on_functions_are_of_one_kind_of_card(server: NetworkServer) -> None:
+    upper = logical(server, "eth3")
+    tagged = server.vlan(upper, 7)
+    elsewhere(server, upper, tagged, server.pif("eth3"))
+    network, other = server.network_of(tagged), logical(server, "eth2")
+    refused = server.error("VLAN.create", other, "7", network)
+    assert refused == ["NETWORK_HAS_INCOMPATIBLE_VLAN_ON_SRIOV_PIFS", other, network]
