@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 
 from xcp_networkd import errors, plan
-from xcp_networkd.backends.bridge import observe
+from xcp_networkd.backends.bridge import bonding, observe
 from xcp_networkd.backends.bridge.devices import BridgeDevices, marked
 from xcp_networkd.contract import (
     AddPort,
@@ -214,7 +214,7 @@ def _kind(device: Device, kept: NetworkState) -> str:
 
 def _with_members(link: Link, device: Device, snapshot: Snapshot) -> Link:
     members = [d for d in snapshot.devices.values() if d.master == device.index]
-    up = [m for m in members if m.carrier and not m.slave_number(codec.SLAVE_MII_STATUS)]
+    up = bonding.carrying(device, members)
     active = snapshot.by_index.get(device.number(codec.BOND_ACTIVE_SLAVE))
     return replace(
         link,

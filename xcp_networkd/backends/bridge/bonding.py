@@ -1,9 +1,10 @@
 """Bond properties as attributes of the kernel's bonding driver.  Pure."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from xcp_networkd.netlink import codec
 from xcp_networkd.netlink.codec import Device, Value
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,27 @@ def attributes(properties: Mapping[str, str]) -> dict[int, Value]:
 def agrees(device: Device, properties: Mapping[str, str]) -> bool:
     """Whether a bond has the options that the properties ask for."""
     return all(device.number(key) == value for key, value in options(properties).items())
+
+
+_COLLECTING_AND_DISTRIBUTING: Final = 0x30
+
+
+def carrying(bond: Device, members: Sequence[Device]) -> list[Device]:
+    """Give the members that traffic may take.
+
+    Those with link; with LACP those of them that the peer agreed to, which may come two
+    seconds after the link, or a single one where no peer speaks LACP.
+    """
+    up = [m for m in members if m.carrier and not m.slave_number(codec.SLAVE_MII_STATUS)]
+    if bond.number(MODE) != LACP:
+        return up
+    states = {m.name: m.slave_number(codec.SLAVE_LACP_STATE) for m in up}
+    agreed = [
+        m
+        for m in up
+        if states[m.name] & _COLLECTING_AND_DISTRIBUTING == _COLLECTING_AND_DISTRIBUTING
+    ]
+    return agreed or up[:1]
 
 
 def warn(name: str, properties: Mapping[str, str]) -> None:

@@ -334,7 +334,7 @@ def _bond_link(
     up = [m for m in members if m.carrier and rows[m.name]["link_state"] == "up"]
     if row["lacp"] == "active":
         agreed = [m for m in up if rows[m.name]["lacp_current"]]
-        up = agreed or up
+        up = agreed or up[:1]
     one_at_a_time = row["bond_mode"] == "active-backup"
     active = next((m.name for m in members if m.mac == row["bond_active_slave"]), "")
     return Link(

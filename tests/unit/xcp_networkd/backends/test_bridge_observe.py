@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from xcp_networkd.backends.bridge import bonding, observe
 from xcp_networkd.contract import BridgeConfig, PortConfig
 from xcp_networkd.linux.interfaces import Snapshot
@@ -75,3 +77,29 @@ def test_balance_slb_works_as_active_backup() -> None:
     assert bonding.options({"mode": "balance-slb"})[bonding.MODE] == bonding.ACTIVE_BACKUP
     assert bonding.options({"mode": "lacp"})[bonding.MODE] == bonding.LACP
     assert bonding.options({"mode": "lacp", "hashing-algorithm": "src_mac"})[14] == 0
+
+
+@pytest.mark.parametrize(
+    "mode, states, counted",
+    [
+        ("active-backup", (0, 0), ["eth0", "eth1"]),
+        ("lacp", (63, 63), ["eth0", "eth1"]),
+        ("lacp", (63, 15), ["eth0"]),
+        ("lacp", (61, 7), ["eth0"]),
+        ("lacp", (69, 71), ["eth0"]),
+    ],
+)
+def test_member_counts_once_the_peer_agreed_to_it(
+    mode: str, states: tuple[int, int], counted: list[str]
+) -> None:
+    value = bonding.options({"mode": mode})[bonding.MODE]
+    bond = device(3, "bond0", "bond", data={bonding.MODE: value.to_bytes(1, "little")})
+    members = [
+        device(
+            *(number, f"eth{number}"),
+            flags=0x10001,
+            slave_data={codec.SLAVE_LACP_STATE: state.to_bytes(1, "little")},
+        )
+        for number, state in enumerate(states)
+    ]
+    assert [m.name for m in bonding.carrying(bond, members)] == counted
