@@ -106,7 +106,7 @@ class VhdWriter:
         if len(data) > BLOCK_BYTES:
             raise ValueError("a block has 2 MiB")
         missing = bytes(BLOCK_BYTES - len(data))
-        return [bytes(_PAGE - SECTOR), pack_bitmap(block.runs), bytes(data), missing]
+        return [bytes(_PAGE - SECTOR) + pack_bitmap(block.runs), bytes(data), missing]
 
 
 def split_extents(

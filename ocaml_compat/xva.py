@@ -158,11 +158,12 @@ def checksum(kind: ChecksumKind, data: bytes) -> str:
     return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
-def block(directory: str, number: int, data: bytes, kind: ChecksumKind) -> bytes:
-    """Give a block of a disk and its checksum as parts of the archive."""
+def block(directory: str, number: int, data: bytes, kind: ChecksumKind) -> tuple[bytes, ...]:
+    """Give a block of a disk and its checksum as parts of the archive, in order."""
     name = f"{directory}/{number:08d}"
     digest = checksum(kind, data).encode()
-    return tar_stream.member(name, data) + tar_stream.member(f"{name}.{kind}", digest)
+    after = tar_stream.padding(len(data)) + tar_stream.member(f"{name}.{kind}", digest)
+    return tar_stream.header(name, len(data)), data, after
 
 
 @dataclass(frozen=True, slots=True)

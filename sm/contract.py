@@ -155,8 +155,10 @@ def nbd_backend(socket: str, vdi: str, sr_type: str) -> Backend:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where a process of this host reaches a disk's data: a raw file, or an NBD export.
+    """Where a process of this host reaches a disk's data: a raw file, an NBD export, or images.
 
+    ``images``, the disk's own first: ``path``, ``size`` of the disk in bytes,
+    ``cluster_bits``, ``l1_offset`` and ``l1_entries``; a raw one has 0 for these.
     ``blank``: it reads as zeros.  ``depth``: how many images lie above those
     shared with the disk asked about, -1 when nothing is known to be shared.
     """
@@ -166,6 +168,7 @@ class Access:
     export: str = ""
     blank: bool = False
     depth: int = -1
+    images: Sequence[Mapping[str, object]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +255,12 @@ class AttachedSr(Protocol):
     async def vdi_path(self, vdi: str, writable: bool) -> str:
         """Give a raw file with the disk's content; it exists when this returns."""
 
-    async def vdi_open(self, vdi: str, mode: str, base: str) -> Access:
+    async def vdi_open(self, vdi: str, mode: str, base: str, images: bool = False) -> Access:
         """Open a disk for a process of this host, which closes it.
 
         ``mode`` "read"; "amend" to write on top of what it holds; "replace" to
         write all of it.  ``base``: a disk to tell ``depth`` for, or "".
+        ``images``: the reader can read image files, which it has to lock.
         """
 
     async def vdi_close(self, vdi: str, mode: str, commit: bool, extents: Extents) -> Vdi:

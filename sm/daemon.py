@@ -300,8 +300,10 @@ class VdiMethods:
         """Who uses a disk besides data paths of this host."""
         return await self.srs.run_on_vdi(sr, vdi, lambda s: s.vdi_holders(vdi))
 
-    async def open_data(self, sr: str, vdi: str, mode: str = "read", base: str = "") -> object:
-        return asdict(await self.srs.run(sr, lambda s: s.vdi_open(vdi, mode, base)))
+    async def open_data(
+        self, sr: str, vdi: str, mode: str = "read", base: str = "", images: bool = False
+    ) -> object:
+        return asdict(await self.srs.run(sr, lambda s: s.vdi_open(vdi, mode, base, images)))
 
     async def close_data(
         self,

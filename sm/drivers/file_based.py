@@ -286,9 +286,9 @@ class FileBasedSr:
         await self._let_go(vdi)
         return str(await self._call("vdi_path", vdi=vdi, writable=writable))
 
-    async def vdi_open(self, vdi: str, mode: str, base: str) -> Access:
+    async def vdi_open(self, vdi: str, mode: str, base: str, images: bool = False) -> Access:
         await self._let_go(vdi)
-        return Access(**await self._call("open_data", vdi=vdi, mode=mode, base=base))
+        return Access(**await self._call("open_data", vdi=vdi, mode=mode, base=base, images=images))
 
     async def vdi_close(self, vdi: str, mode: str, commit: bool, extents: Extents) -> Vdi:
         if mode != "read":

@@ -11,7 +11,7 @@ class PathAccess:
     What is written to the file is on the disk at once.
     """
 
-    async def vdi_open(self, vdi: str, mode: str, base: str) -> Access:
+    async def vdi_open(self, vdi: str, mode: str, base: str, images: bool = False) -> Access:
         return Access(path=await self.vdi_path(vdi, mode != "read"))
 
     async def vdi_close(self, vdi: str, mode: str, commit: bool, extents: Extents) -> Vdi:

@@ -15,10 +15,13 @@ from sm import errors
 from sm.files.images import Images
 from sm.files.merge_job import MergeJob
 from sm.files.storage_daemon import StorageDaemon, node_name
+from xapi_py.base.image_locks import kept_from_writers
 
 ACTIVE: Final = "active"
 READER: Final = "reader"
 WRITER: Final = "writer"
+LENT: Final = "lent"
+"""Somebody reads the images themselves; there is no backend."""
 SERVED: Final = (ACTIVE, READER, WRITER)
 """Uses that reach the disk at its socket; the others are files."""
 MAX_VIEWS: Final = 8
@@ -36,6 +39,7 @@ class Backends:
         self._folder = folder
         self._images = images
         self._modes: dict[str, str] = {}
+        self._lent: dict[str, str] = {}
 
     def _daemon(self, vdi: str) -> StorageDaemon:
         name = hashlib.sha1(f"{self._folder.name}/{vdi}".encode()).hexdigest()[:12]
@@ -112,10 +116,20 @@ class Backends:
         if mode == ACTIVE:
             return daemon.nbd_path, daemon.add_reader()
         if mode != READER or not daemon.running():
-            self.stop_view(vdi)
+            if mode != LENT:
+                self.stop_view(vdi)
             self._make_room()
             self._start(vdi, node, READER, writable=False)
         return daemon.nbd_path, vdi
+
+    def has_process(self, vdi: str) -> bool:
+        """Whether a process has its images open here, so that others reach it there."""
+        return self._modes.get(vdi, LENT) != LENT
+
+    def lend(self, vdi: str, node: str) -> None:
+        """Note that somebody reads a disk's images, which its locks on them show."""
+        self._note(vdi).write_text(LENT)
+        self._modes[vdi], self._lent[vdi] = LENT, str(self._images.path(node))
 
     def serve_writer(self, vdi: str, node: str) -> tuple[Path, str]:
         """Serve an image for writing under the name of a disk that nobody uses."""
@@ -140,8 +154,10 @@ class Backends:
 
     def in_use(self, vdi: str) -> bool:
         """Whether any process has a view's file open, or is connected to its socket."""
-        daemon = self._daemon(vdi)
-        return daemon.connected() if self._modes.get(vdi) in SERVED else daemon.file_in_use()
+        mode, daemon = self._modes.get(vdi), self._daemon(vdi)
+        if mode == LENT:
+            return kept_from_writers(self._lent[vdi])
+        return daemon.connected() if mode in SERVED else daemon.file_in_use()
 
     def left(self, vdi: str) -> bool:
         """Whether nobody uses a view; who has just gone is waited for."""
@@ -166,6 +182,7 @@ class Backends:
     def stop(self, vdi: str) -> None:
         """End the backend of a disk, if it has one."""
         if self._modes.pop(vdi, None) is not None or os.path.exists(self._note(vdi)):
+            self._lent.pop(vdi, None)
             self._daemon(vdi).stop()
             self._images.let_go(vdi)
             self._note(vdi).unlink(missing_ok=True)

@@ -153,7 +153,7 @@ class Worker:
             "vdi_create": lambda spec: library.vdi_create(VdiSpec(**spec)),
             "vdi_path": lambda vdi, writable: str(library.path_of(vdi)),
             "vdi_note_written": library.note_written,
-            "open_data": lambda vdi, mode, base: {"path": str(library.path_of(vdi))},
+            "open_data": lambda vdi, mode, base, images: {"path": str(library.path_of(vdi))},
             "close_data": lambda vdi, commit: library.note_written(vdi),
             "close_reader": lambda vdi: None,
             "vdi_holders": lambda vdi: [],

@@ -136,6 +136,23 @@ class Images:
         """What ``qemu-img`` calls the content of an image with all below: name and format."""
         return str(self.path(name)), self.nodes[name].format
 
+    def layout(self, name: str) -> list[dict[str, object]]:
+        """Where the tables of an image and all below it are, as ``sm.contract.Access`` says.
+
+        Nothing when an image has what only QEMU reads.
+        """
+        found = []
+        for below in self.chain(name):
+            node, l1 = self.nodes[below], {"cluster_bits": 0, "l1_offset": 0, "l1_entries": 0}
+            if node.format == "qcow2":
+                with self.opened(below) as pread:
+                    header = qcow2.read_header(pread)
+                if header.extended_l2:
+                    return []
+                l1 = {name: getattr(header, name) for name in l1}
+            found.append({"path": str(self.path(below)), "size": node.virtual_size, **l1})
+        return found
+
     def alone(self, name: str) -> str:
         """What ``qemu-img`` calls an image for work on itself only."""
         return str(self.path(name))

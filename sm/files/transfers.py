@@ -41,9 +41,10 @@ class Transfers:
         self._clock = clock
         self._writing: dict[str, _Writing] = {}
 
-    def open(self, vdi: str, mode: str, base: str = "") -> Access:
+    def open(self, vdi: str, mode: str, base: str = "", images: bool = False) -> Access:
         """Open a disk.  ``base``: tell how many images lie above what both disks share.
 
+        ``images``: the reader can read the images of a disk that is not in use.
         Errors: VDI_IN_USE, those of ``SrState.usable``.
         """
         sr = self._sr
@@ -57,8 +58,15 @@ class Transfers:
         node = sr.images.nodes[disk.node]
         if sr.images.plain and node.format == "raw" and not sr.backends.is_running(vdi):
             return Access(path=str(sr.images.path(disk.node)))
+        depth = self._depth(disk, base)
+        if images and sr.images.plain and not sr.backends.has_process(vdi):
+            with disk_errors():
+                layout = sr.images.layout(disk.node)
+            if layout:
+                sr.backends.lend(vdi, disk.node)
+                return Access(images=layout, depth=depth)
         socket, export = sr.backends.serve_reader(vdi, disk.node)
-        return Access(socket=str(socket), export=export, depth=self._depth(disk, base))
+        return Access(socket=str(socket), export=export, depth=depth)
 
     def _depth(self, disk: Disk, base: str) -> int:
         """Images of a disk above the first that ``base`` has too; -1 when there is none."""

@@ -28,7 +28,7 @@ _BITMAPS: Final = struct.Struct(">IIQQ")
 _BITMAP_ENTRY: Final = struct.Struct(">QIIBBHI")
 _OFFSET_MASK: Final = 0x00FFFFFFFFFFFE00
 _MAX_NAME: Final = 1023
-_DIRTY, _CORRUPT, _DATA_FILE = 1, 2, 4
+_DIRTY, _CORRUPT, _DATA_FILE, _EXTENDED_L2 = 1, 2, 4, 16
 _AUTOCLEAR_BITMAPS: Final = 1
 _KNOWN_FEATURES: Final = 0b11111
 _IN_USE, _AUTO = 1, 2
@@ -58,6 +58,7 @@ class Header:
     counts_offset: int
     counts_clusters: int
     count_bits: int
+    extended_l2: bool
 
 
 def read_header(pread: Pread) -> Header:
@@ -98,6 +99,7 @@ def read_header(pread: Pread) -> Header:
         counts_offset=fields[9],
         counts_clusters=fields[10],
         count_bits=16 if version == 2 else 1 << min(fields[16], 6),
+        extended_l2=bool(incompatible & _EXTENDED_L2),
     )
 
 

@@ -1,16 +1,19 @@
 """Disks over HTTP next to qemu-img: ``python -m tests.bench.bench_disk_images [MIB [ROUNDS]]``.
 
-Each round runs ``qemu-img convert`` and every transfer in turn, so that other work on the machine
-hits both.  Processor time is that of the server alone.
+Right before each transfer ``qemu-img convert`` does the same work on the same files, so that
+other work on the machine hits both; ratios are those of neighbours.  Processor time is the
+server's alone.
 """
 
+import fcntl
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -35,48 +38,97 @@ def bench(folder: Path, size: int, rounds: int) -> None:
     with image.open("wb") as file:
         for _ in range(size // MIB):
             file.write(os.urandom(MIB))
-    found: dict[str, list[float]] = {}
+    rows = Rows(size)
     with running("--profile", "newest", "--simulator", str(settings)) as pool:
         pool.start()
         with pool.host().session() as session:
             client = DiskClient(pool, session, folder)
-            sr = client.file_sr("bench")
-            vdi = client.vdi(sr, size)
+            vdi = client.vdi(client.file_sr("bench"), size)
             for _ in range(rounds):
-                measure(client, vdi, image, found)
+                measure(client, vdi, image, rows)
             end_backends(pool.state)
-    reference = statistics.median(found["qemu-img convert to raw"])
-    for name, values in found.items():
-        middle = statistics.median(values)
-        if name.endswith("processor time"):
-            print(f"{name:40} {middle * 1024 * MIB / size:6.2f} s for each GiB")
-        else:
-            ratio = reference / middle
-            print(f"{name:40} {size / MIB / middle:6.0f} MiB/s  {ratio:5.2f} of qemu-img")
+    rows.show()
 
 
-def measure(client: DiskClient, vdi: str, image: Path, found: dict[str, list[float]]) -> None:
+def download(client: DiskClient, target: Path, query: Mapping[str, str]) -> None:
+    """Have a disk exported to a file, with as little work for the client as there can be."""
+    address = (client.endpoint.address, client.endpoint.http)
+    with socket.create_connection(address) as connection, target.open("wb") as file:
+        path = client.path("/export_raw_vdi", **query)
+        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        head, _, start = connection.recv(65536).partition(b"\r\n\r\n")
+        assert b" 200 " in head.partition(b"\r\n")[0], head
+        file.write(start)
+        file.flush()
+        reading, writing = os.pipe()
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, MIB)
+        while count := os.splice(connection.fileno(), writing, MIB):
+            while count:
+                count -= os.splice(reading, file.fileno(), count)
+        os.close(reading)
+        os.close(writing)
+
+
+class Rows:
+    """Seconds of a reference, of ours right after it, and of the server's processor."""
+
+    def __init__(self, size: int) -> None:
+        self._gib = size / 1024 / MIB
+        self._found: dict[str, list[tuple[float, float, float]]] = {}
+
+    def note(self, name: str, reference: float, ours: float, processor: float) -> None:
+        self._found.setdefault(name, []).append((reference, ours, processor))
+
+    def show(self) -> None:
+        for name, rounds in self._found.items():
+            ratio = statistics.median(reference / ours for reference, ours, _ in rounds)
+            theirs, mine, used = (statistics.median(column) for column in zip(*rounds, strict=True))
+            print(
+                f"{name:34} {1024 * self._gib / mine:6.0f} MiB/s, qemu-img"
+                f" {1024 * self._gib / theirs:6.0f}, ratio {ratio:5.2f},"
+                f" processor {used / self._gib:5.2f} s for each GiB"
+            )
+
+
+def measure(client: DiskClient, vdi: str, image: Path, rows: Rows) -> None:
+    """One round; each of our transfers comes right after the ``qemu-img`` it is compared with."""
     process, target = client.pool.daemon("xapi"), client.folder / "target"
 
-    def note(name: str, work: Callable[[], object]) -> None:
-        target.unlink(missing_ok=True)
-        before = cpu(process)
-        found.setdefault(name, []).append(seconds(work))
-        used = cpu(process) - before
-        if not name.startswith("qemu-img"):
-            found.setdefault(f"{name}, processor time", []).append(used)
+    def convert(source: Path, form: str, to: str, *, durable: bool = False) -> float:
+        command = ["qemu-img", "convert", "-U", "-f", form, "-O", to, str(source), str(target)]
 
-    note("import raw", lambda: client.fill(vdi, image))
-    convert = ["qemu-img", "convert", "-U", "-O", "raw"]
+        def work() -> None:
+            subprocess.run(command, check=True)
+            if durable:
+                with target.open("rb+") as file:
+                    os.fsync(file.fileno())
+
+        taken = seconds(work)
+        target.unlink()
+        return taken
+
+    def note(name: str, reference: float, work: Callable[[], object]) -> None:
+        before = cpu(process)
+        ours = seconds(work)
+        rows.note(name, reference, ours, cpu(process) - before)
+        target.unlink(missing_ok=True)
+
+    theirs = convert(image, "raw", "qcow2", durable=True)
+    note("import raw (to qcow2, durable)", theirs, lambda: client.fill(vdi, image))
     nodes = client.folder.glob("bench/*/nodes/*.qcow2")
-    newest = str(max(nodes, key=lambda path: path.stat().st_size))
-    command = [*convert, "-f", "qcow2", newest, str(target)]
-    note("qemu-img convert to raw", lambda: subprocess.run(command, check=True))
+    newest = max(nodes, key=lambda path: path.stat().st_size)
     for form in ("raw", "vhd", "qcow2", "tar"):
         query = {"vdi": vdi, "format": form}
-        note(f"export {form}", partial(client.get, "/export_raw_vdi", target, **query))
-    other = client.file_sr("other")
-    note("VDI.copy", lambda: client.api.VDI.destroy(client.api.VDI.copy(vdi, other)))
+        work = partial(download, client, target, query)
+        note(f"export {form} (to raw)", convert(newest, "qcow2", "raw"), work)
+    other, copies = client.file_sr("other"), list[str]()
+    theirs = convert(newest, "qcow2", "qcow2", durable=True)
+    note(
+        "VDI.copy (to qcow2, durable)",
+        theirs,
+        lambda: copies.append(client.api.VDI.copy(vdi, other)),
+    )
+    client.api.VDI.destroy(copies[0])
 
 
 if __name__ == "__main__":

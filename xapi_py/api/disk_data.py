@@ -210,13 +210,6 @@ class NbdTarget:
         self._client.abort()
 
 
-def open_source(access: dict[str, Any], size: int) -> Source:
-    """Open what ``VDI.open_data`` answered for reading.  Errors: OSError."""
-    if access.get("path"):
-        return FileSource(access["path"], size)
-    return NbdSource(access["socket"], access["export"])
-
-
 def open_target(access: dict[str, Any], size: int) -> Target:
     """Open what ``VDI.open_data`` answered for writing.  Errors: OSError."""
     if access.get("path"):

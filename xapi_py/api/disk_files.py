@@ -13,13 +13,15 @@ from twisted.internet.threads import deferToThread
 from xapi_py.api.call import Call
 from xapi_py.api.disk_data import (
     Extent,
+    FileSource,
+    NbdSource,
     Source,
     Target,
     data_runs,
     is_zero,
-    open_source,
     open_target,
 )
+from xapi_py.api.image_source import ImageSource, UnreadableImage
 from xapi_py.api.storage_calls import on_vdi
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
@@ -216,19 +218,30 @@ class DiskReader:
         return self._known_end, False
 
 
+def open_source(access: dict[str, Any], size: int) -> Source:
+    """Open what ``VDI.open_data`` answered for reading.  Errors: OSError."""
+    if access.get("images"):
+        return ImageSource(access["images"])
+    if access.get("path"):
+        return FileSource(access["path"], size)
+    return NbdSource(access["socket"], access["export"])
+
+
 async def open_reader(call: Call, vdi: Ref, base: str = "") -> DiskReader:
     """Open a disk for reading.  ``base``: uuid of a disk for the reader's ``layers``.
 
     Errors: those of the storage daemon, VDI_IO_ERROR.
     """
-    row = call.db.row("VDI", vdi)
+    row, images = call.db.row("VDI", vdi), True
     for attempt in range(3):
-        access: Any = await on_vdi(call, row, "VDI.open_data", mode="read", base=base)
+        wanted = {"mode": "read", "base": base, "images": images}
+        access: Any = await on_vdi(call, row, "VDI.open_data", **wanted)
         try:
             source = await in_thread(open_source, access, row.virtual_size)
         except OSError as problem:
-            if attempt < 2 and access.get("socket"):
-                continue  # another reader's end may have ended the backend too
+            images = images and not isinstance(problem, UnreadableImage)
+            if attempt < 2 and not access.get("path"):
+                continue  # the backend ended with another reader, or images have been merged
             raise io_error(call, vdi, problem) from problem
         reader = DiskReader(source, row.virtual_size, call, vdi)
         reader.layers = int(access.get("depth", -1))

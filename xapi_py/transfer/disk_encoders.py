@@ -1,8 +1,9 @@
 """Disks as streams in the formats of /export_raw_vdi.  Blocking iterators, for threads."""
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from ocaml_compat import tar_stream, xva
@@ -22,8 +23,8 @@ CONTENT_TYPES: Final = {
 PIECE_BYTES: Final = 4 << 20
 TAR_FOLDER: Final = "vdi"
 
-Piece = tuple[bytes, float]
-"""Bytes to send, and how much of the whole is done, 0..1."""
+Piece = tuple[Sequence[bytes], float]
+"""What to send, and how much of the whole is done, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def _raw(reader: DiskReader) -> Iterator[Piece]:
     for offset, data in reader.pieces(reader.extents(), PIECE_BYTES):
         yield from _gap(sent, offset, reader.size)
         sent = offset + len(data)
-        yield bytes(data), sent / reader.size
+        yield [bytes(data)], sent / reader.size
     yield from _gap(sent, reader.size, reader.size)
 
 
@@ -69,7 +70,7 @@ def _gap(start: int, end: int, size: int) -> Iterator[Piece]:
     while start < end:
         length = min(len(ZEROS), end - start)
         start += length
-        yield ZEROS[:length], start / size
+        yield [ZEROS[:length]], start / size
 
 
 def tar(disk: Disk, kind: ChecksumKind) -> Encoded:
@@ -83,8 +84,8 @@ def _tar(reader: DiskReader, kind: ChecksumKind) -> Iterator[Piece]:
         blocks = reader.next_blocks(number)
         parts = [xva.block(TAR_FOLDER, n, bytes(data), kind) for n, data in blocks.found]
         number = blocks.following
-        yield b"".join(parts), number / reader.count
-    yield tar_stream.END, 1.0
+        yield list(chain.from_iterable(parts)), number / reader.count
+    yield [tar_stream.END], 1.0
 
 
 def vhd(disk: Disk) -> Encoded:
@@ -103,15 +104,15 @@ def vhd(disk: Disk) -> Encoded:
 
 
 def _vhd(writer: VhdWriter, reader: DiskReader) -> Iterator[Piece]:
-    yield writer.head, 0.0
+    yield [writer.head], 0.0
     done, size = 0, reader.size
     for at in range(0, len(writer.blocks), BATCH_BLOCKS // 2):
         blocks = writer.blocks[at : at + BATCH_BLOCKS // 2]
         places = [(b.index * VHD_BLOCK, min(VHD_BLOCK, size - b.index * VHD_BLOCK)) for b in blocks]
         for block, data in zip(blocks, reader.read_many(places), strict=True):
             done += 1
-            yield b"".join(writer.block(block, data)), done / len(writer.blocks)
-    yield writer.tail, 1.0
+            yield writer.block(block, data), done / len(writer.blocks)
+    yield [writer.tail], 1.0
 
 
 def qcow2(disk: Disk) -> Encoded:
@@ -123,11 +124,10 @@ def qcow2(disk: Disk) -> Encoded:
 
 def _qcow2(writer: Qcow2Writer, reader: DiskReader) -> Iterator[Piece]:
     for part in writer.head():
-        yield part, 0.0
+        yield [part], 0.0
     for offset, data in reader.pieces(writer.data_extents, PIECE_BYTES):
         missing = -len(data) % CLUSTER
-        whole = bytes(data) + bytes(missing) if missing else bytes(data)
-        yield whole, (offset + len(data)) / reader.size
+        yield [bytes(data), bytes(missing)], (offset + len(data)) / reader.size
 
 
 def difference(disk: DiskReader, base: DiskReader) -> Iterator[Extent]:

@@ -130,10 +130,11 @@ async def _sent(call: Call, encoded: Encoded, held: AsyncExitStack) -> AsyncIter
     """Give the pieces; the disks are free before the last one, so that clients find them so."""
     last = b""
     async with aclosing(ReadAhead(encoded.pieces)) as pieces:
-        async for data, done in pieces:
-            if last and data:
-                yield last
-            last = data or last
+        async for parts, done in pieces:
+            for data in filter(None, parts):
+                if last:
+                    yield last
+                last = data
             call.progress(min(1.0, done))
     await held.aclose()
     yield last

@@ -43,6 +43,10 @@ def archive(*members: bytes, end: bytes = tar_stream.END) -> bytes:
     return tar_stream.member(xva.MANIFEST, EMPTY) + b"".join(members) + end
 
 
+def block(directory: str, number: int, data: bytes, kind: xva.ChecksumKind) -> bytes:
+    return b"".join(xva.block(directory, number, data, kind))
+
+
 def read(content: bytes, step: int = 0) -> tuple[XvaReader, list[tuple[str, int, bytes]]]:
     reader, found = XvaReader(), []
     for at in range(0, len(content), step or max(1, len(content))):
@@ -131,9 +135,9 @@ def test_what_other_programs_write_is_read(files: list[bytes], form: str) -> Non
 @given(st.integers(1, 700), st.sampled_from(["xxhash", "checksum"]))
 def test_blocks_come_back_however_the_stream_is_cut(step: int, kind: xva.ChecksumKind) -> None:
     blocks = [
-        xva.block("Ref:1", 0, b"a" * 1000, kind),
-        xva.block("Ref:1", 3, b"b" * 10, kind),
-        xva.block("Ref:2", 0, b"c", kind),
+        block("Ref:1", 0, b"a" * 1000, kind),
+        block("Ref:1", 3, b"b" * 10, kind),
+        block("Ref:2", 0, b"c", kind),
     ]
     reader, found = read(archive(*blocks), step)
     assert found == [("Ref:1", 0, b"a" * 1000), ("Ref:1", 3000, b"b" * 10), ("Ref:2", 0, b"c")]
@@ -142,10 +146,10 @@ def test_blocks_come_back_however_the_stream_is_cut(step: int, kind: xva.Checksu
 
 def test_empty_blocks_take_a_number_but_no_place() -> None:
     blocks = [
-        xva.block("Ref:1", 0, b"a" * 100, "xxhash"),
-        xva.block("Ref:1", 1, b"", "xxhash"),
-        xva.block("Ref:1", 2, b"b" * 100, "xxhash"),
-        xva.block("Ref:1", 4, b"c", "xxhash"),
+        block("Ref:1", 0, b"a" * 100, "xxhash"),
+        block("Ref:1", 1, b"", "xxhash"),
+        block("Ref:1", 2, b"b" * 100, "xxhash"),
+        block("Ref:1", 4, b"c", "xxhash"),
     ]
     _, found = read(archive(*blocks))
     assert [(offset, len(data)) for _, offset, data in found] == [
@@ -161,7 +165,7 @@ def test_blocks_without_checksums_are_read() -> None:
 
 
 def test_a_wrong_checksum_is_found() -> None:
-    content = archive(xva.block("Ref:1", 0, b"payload", "checksum"))
+    content = archive(block("Ref:1", 0, b"payload", "checksum"))
     with pytest.raises(ChecksumError):
         read(content.replace(b"payload", b"poyload"))
 
@@ -204,7 +208,7 @@ def test_what_nobody_reads_is_not_held() -> None:
 
 @given(st.binary(max_size=3000), st.integers(0, 2500))
 def test_damage_is_an_error_of_our_own(damage: bytes, at: int) -> None:
-    content = bytearray(archive(xva.block("Ref:1", 0, b"a" * 700, "xxhash")))
+    content = bytearray(archive(block("Ref:1", 0, b"a" * 700, "xxhash")))
     content[at : at + len(damage)] = damage
     with contextlib.suppress(XvaError):
         read(bytes(content))

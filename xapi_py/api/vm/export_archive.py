@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from itertools import chain
 from typing import Literal, Protocol
 
 import zstandard
@@ -76,8 +77,8 @@ async def archive(
         try:
             pieces = _pieces(reader, disk.directory, kind, pack.compress)
             async with aclosing(ReadAhead(pieces)) as ahead:
-                async for piece, position in ahead:
-                    if piece:
+                async for parts, position in ahead:
+                    for piece in filter(None, parts):
                         yield piece
                     call.progress((done + min(position, size)) / total)
         except OSError as problem:
@@ -90,11 +91,12 @@ async def archive(
 
 def _pieces(
     reader: DiskReader, directory: str, kind: ChecksumKind, pack: Callable[[bytes], bytes]
-) -> Iterator[tuple[bytes, int]]:
+) -> Iterator[tuple[list[bytes], int]]:
     """Read, checksum and compress a disk; gives the place on it too.  Blocks."""
     number = 0
     while number < reader.count:
         blocks = reader.next_blocks(number)
         parts = [xva.block(directory, n, bytes(data), kind) for n, data in blocks.found]
         number = blocks.following
-        yield pack(b"".join(parts)) if parts else b"", number * xva.BLOCK_BYTES
+        packed = [pack(part) for part in chain.from_iterable(parts)]
+        yield packed, number * xva.BLOCK_BYTES

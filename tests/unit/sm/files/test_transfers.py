@@ -12,7 +12,8 @@ import pytest
 
 from sm.contract import Access, VdiSpec
 from sm.files.storage_daemon import StorageDaemon
-from tests.unit.sm.files.file_host import MIB, FileHost, needs_qemu, wait
+from tests.unit.sm.files.file_host import MIB, FileHost, code, needs_qemu, wait
+from xapi_py.api.image_source import ImageSource
 from xapi_py.base.nbd import wire
 from xapi_py.base.nbd.client import NbdClient
 from xapi_py.base.rpc.errors import RpcError
@@ -58,6 +59,40 @@ def test_replaced_content_is_the_disks_only_after_the_commit(host: FileHost) -> 
     client.close()
     closed(host, vdi, "replace")
     assert host.content(vdi) == bytes(5 * MIB) + DATA
+    host.check()
+
+
+def test_images_are_lent_to_who_reads_them(host: FileHost) -> None:
+    vdi = host.make(8 * MIB).uuid
+    host.write(vdi, 0, MIB, 1)
+    wait(host.sr.vdi_snapshot(vdi, VdiSpec()))
+    host.write(vdi, MIB, MIB, 2)
+    access = wait(host.sr.vdi_open(vdi, "read", "", images=True))
+    assert not access.socket and len(access.images) == 2
+    source = ImageSource(access.images)
+    assert source.read_many([(MIB - 1, 2)]) == [b"\1\2"]
+    assert list(source.changed(0, 8 * MIB, 1)) == [(MIB, MIB)]
+    assert code(host.sr.vdi_activate(vdi, True)) == "VDI_IN_USE"
+    assert wait(host.sr.vdi_holders(vdi)) == [
+        {"kind": "reader", "who": "host", "why": "being read"}
+    ]
+    host.attach()
+    assert code(host.sr.vdi_activate(vdi, True)) == "VDI_IN_USE"
+    source.close()
+    closed(host, vdi, "read")
+    wait(host.sr.vdi_activate(vdi, True))
+    assert wait(host.sr.vdi_open(vdi, "read", "", images=True)).socket
+    wait(host.sr.vdi_deactivate(vdi))
+    host.check()
+
+
+def test_a_lent_disk_that_nobody_reads_is_free(host: FileHost) -> None:
+    vdi = host.make(8 * MIB).uuid
+    assert wait(host.sr.vdi_open(vdi, "read", "", images=True)).images
+    wait(host.sr.vdi_snapshot(vdi, VdiSpec()))
+    assert wait(host.sr.vdi_open(vdi, "read", "", images=True)).images
+    wait(host.sr.vdi_destroy(vdi))
+    wait(host.sr.collect_garbage())
     host.check()
 
 
