@@ -114,7 +114,8 @@ class Build:
         xc, flags = self._host.xc, vm.platformdata
         if vm.ty == "HVM":
             xc.set_hvm_param(domid, HvmParam.HPET_ENABLED, int(flags.get("hpet", "1") in _TRUE))
-            xc.set_hvm_param(domid, HvmParam.VIRIDIAN, _viridian(flags.get("viridian", "")))
+            if viridian := _viridian(flags.get("viridian", "")):  # Xen refuses to be told "none"
+                xc.set_hvm_param(domid, HvmParam.VIRIDIAN, viridian)
         xc.set_hvm_param(domid, HvmParam.TRIPLE_FAULT_REASON, 1)
         if flags.get("timer_mode", "").isdigit():
             xc.set_hvm_param(domid, HvmParam.TIMER_MODE, int(flags["timer_mode"]))

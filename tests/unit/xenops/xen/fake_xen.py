@@ -186,6 +186,8 @@ class FakeXen:
 
     def set_hvm_param(self, domid: int, param: HvmParam, value: int) -> None:
         self._call("set_hvm_param", domid, param, value)
+        if param is HvmParam.VIRIDIAN and not value & 1:
+            raise XenError("xc_hvm_param_set", 22)
         self.params[domid, param] = value
 
     def send_trigger(self, domid: int, trigger: str) -> None:

@@ -51,6 +51,16 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
+@pytest.mark.parametrize(("flag", "bits"), [("true", 0b100101), ("false", 0)])
+def test_viridian_interfaces_are_those_the_platform_asks_for(
+    host: Host, flag: str, bits: int
+) -> None:
+    md = make_md(ty="HVM", platformdata={"viridian": flag})
+    domid = done(host.backend.create(md, SIZE))
+    done(host.backend.build(domid, md.vm))
+    assert host.xen.xen.params.get((domid, HvmParam.VIRIDIAN), 0) == bits
+
+
 def test_a_guest_finds_its_tree_as_the_reference_writes_it(host: Host) -> None:
     md = make_pv(
         name="web",
