@@ -140,7 +140,8 @@ class ImageSource:
 
     def changed(self, start: int, end: int, layers: int) -> Iterator[Extent]:
         def above(unit: _Unit) -> npt.NDArray[np.bool_]:
-            return (unit.holder != _NOBODY) & (unit.holder < layers)
+            found: npt.NDArray[np.bool_] = np.not_equal(unit.holder, _NOBODY)
+            return np.logical_and(found, unit.holder < layers)
 
         return self._runs(start, end, above)
 
