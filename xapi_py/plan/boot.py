@@ -8,7 +8,7 @@ from xapi_py.db.row import Row
 from xapi_py.db.view import View
 from xapi_py.plan import bios, memory, shutdown, vcpus
 from xapi_py.plan.devices import vbd_records, vif_records
-from xapi_py.plan.operations.vm import booleanish, is_hvm
+from xapi_py.plan.operations.vm import booleanish, features_key
 
 DEFAULT_BOOT_ORDER = "cd"
 DEFAULT_DEVICE_MODEL = "qemu-upstream-compat"
@@ -137,7 +137,7 @@ def featureset(view: View, row: Row) -> str:
     pool = next(iter(view.rows("pool")), None)
     if pool is None:
         return ""
-    key = "features_hvm" if is_hvm(view, row) else "features_pv"
+    key = features_key(view, row)
     return str(pool.cpu_info.get(f"{key}_host") or pool.cpu_info.get(key, ""))
 
 

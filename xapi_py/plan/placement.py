@@ -11,7 +11,7 @@ from xapi_py.db.row import Row
 from xapi_py.db.view import View
 from xapi_py.plan import memory, sriov
 from xapi_py.plan.operations.host import is_live
-from xapi_py.plan.operations.vm import booleanish, is_hvm
+from xapi_py.plan.operations.vm import booleanish, features_key, is_hvm
 
 Free = Callable[[View, Row, str], int]
 """Gives the bytes a host can promise to a VM (the last argument) that may be on it."""
@@ -179,7 +179,7 @@ def cpu_error(view: View, vm: Row, host: Row) -> ApiError | None:
         return err.VM_INCOMPATIBLE_WITH_THIS_HOST(
             vm.ref, host.ref, "VM last booted on a CPU of a different vendor."
         )
-    key = "features_hvm" if is_hvm(view, vm) else "features_pv"
+    key = features_key(view, vm)
     if not features_fit(flags.get("features", ""), host.cpu_info.get(key, "")):
         return err.VM_INCOMPATIBLE_WITH_THIS_HOST(
             vm.ref, host.ref, "VM last booted on a CPU with features this host's CPU does not have."

@@ -146,3 +146,15 @@ def test_userdevice_checks(device: str, code: str | None) -> None:
     view.add("VBD", VM=vm.ref, userdevice="0")
     error = devices.userdevice_error(view, vm, device)
     assert (error.code if error else None) == code
+
+
+@pytest.mark.parametrize(
+    "kind, seen", [("hvm", "h"), ("pvh", "h"), ("pv_in_pvh", "h"), ("pv", "p")]
+)
+def test_only_a_classic_paravirtual_guest_gets_the_features_without_virtualisation(
+    kind: str, seen: str
+) -> None:
+    view = DictView()
+    view.add("pool", cpu_info={"features_hvm": "h", "features_pv": "p"})
+    vm = make_vm(view, domain_type=kind, HVM_boot_policy="BIOS order" if kind == "hvm" else "")
+    assert boot.featureset(view, vm) == seen

@@ -48,15 +48,28 @@ def booleanish(value: str | None) -> bool:
     return value is not None and value.lower() in _TRUE
 
 
-def is_hvm(view: View, row: Row) -> bool:
-    """Tell whether the VM is HVM: as it booted while live, else as configured."""
+def booted_type(view: View, row: Row) -> str:
+    """Give the VM's domain type: as it booted while live, else as configured."""
     if row.power_state != "Halted":
         metrics = view.find("VM_metrics", row.metrics)
         if metrics is not None and metrics.current_domain_type not in ("", "unspecified"):
-            return bool(metrics.current_domain_type == "hvm")
+            return str(metrics.current_domain_type)
     if row.domain_type not in ("", "unspecified"):
-        return bool(row.domain_type == "hvm")
-    return bool(row.HVM_boot_policy != "")
+        return str(row.domain_type)
+    return "hvm" if row.HVM_boot_policy != "" else "pv"
+
+
+def is_hvm(view: View, row: Row) -> bool:
+    """Tell whether the VM is HVM: as it booted while live, else as configured."""
+    return booted_type(view, row) == "hvm"
+
+
+def features_key(view: View, row: Row) -> str:
+    """Give the member of ``cpu_info`` with the CPU features such a VM sees.
+
+    Only a classic paravirtual guest runs without the processor's virtualisation.
+    """
+    return "features_pv" if booted_type(view, row) == "pv" else "features_hvm"
 
 
 def expected_power_states(row: Row, op: str, clone_suspended: bool = False) -> tuple[str, ...]:
