@@ -1,5 +1,6 @@
 """The storage daemon's RPC methods."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 
@@ -362,9 +363,14 @@ class DatapathMethods:
                 active = [
                     h for h in self.store.holders(sr, vdi).values() if h.state == State.ACTIVATED
                 ]
-                await driver.vdi_activate(
-                    vdi, holder.read_write or any(h.read_write for h in active)
-                )
+                writable = holder.read_write or any(h.read_write for h in active)
+                try:
+                    await driver.vdi_activate(vdi, writable)
+                except Exception:
+                    if not active:  # cut off halfway, nobody else would end what has begun
+                        with contextlib.suppress(RpcError):
+                            await driver.vdi_deactivate(vdi)
+                    raise
                 self.store.put(sr, vdi, holder)
             return None
 

@@ -49,7 +49,7 @@ class Toolstack:
 
     def connect(self) -> None:
         """Log in from outside."""
-        self.port = self.host.forward(80)
+        self.port, self.tls_port = self.host.forward(80), self.host.forward(443)
         self.session = XenAPI.Session(f"http://127.0.0.1:{self.port}", ignore_ssl=True)
         self.session.login_with_password("root", PASSWORD, "1.0", "lab")
 
@@ -80,8 +80,9 @@ class Toolstack:
         classes: str | tuple[str, ...],
         holds: Callable[[], Any],
         limit_s: float = 300.0,
+        every_s: float = 30.0,
     ) -> Any:
-        """Wait for something that events of these classes tell of."""
+        """Wait for something that events of these classes tell of; looked at now and then too."""
         names = [classes] if isinstance(classes, str) else list(classes)
         deadline = time.monotonic() + limit_s
         token = ""
@@ -90,7 +91,15 @@ class Toolstack:
                 return found
             left = deadline - time.monotonic()
             assert left > 0, f"not within {limit_s:g} s: {what}\n{self.logs()}"
-            token = self.x.event_from(names, token, min(left, 30.0))["token"]
+            token = self.x.event_from(names, token, min(left, every_s))["token"]
+
+    def ended(self, task: str) -> list[str]:
+        """Wait for a task's end and give its error, empty when it succeeded."""
+        over = ("success", "failure", "cancelled")
+        self.until("the task ends", "task", lambda: self.x.task.get_status(task) in over)
+        error: list[str] = self.x.task.get_error_info(task)
+        self.x.task.destroy(task)
+        return error
 
     def until_state(self, vm: str, state: str, limit_s: float = 300.0) -> None:
         """Wait for what a guest does by itself."""
@@ -120,7 +129,7 @@ class Toolstack:
             self.x.PIF.reconfigure_ip(pif[0], "Static", BRIDGE_ADDRESS, "255.255.255.0", "", "")
         return str(pif[1]["network"])
 
-    def vm(self, name: str, domain_type: str = "pv", memory_mib: int = 128, **fields: str) -> str:
+    def vm(self, name: str, domain_type: str = "pv", memory_mib: int = 128, **fields: Any) -> str:
         """Install a guest from a template, without devices."""
         (template,) = self.x.VM.get_by_name_label("Other install media")
         vm = str(self.x.VM.clone(template, name))
@@ -198,15 +207,33 @@ class Toolstack:
         self.said(name, f"GUEST READY {name}")
         return name
 
+    def type(self, vm: str, command: str) -> None:
+        """Type a command at a Linux guest's console."""
+        path = f"/local/domain/{self.x.VM.get_domid(vm)}/console/tty"
+        self.host.output(f"cat >$(xenstore-read {path})", f"{command}\n")
+
+    def forget_console(self, vm: str) -> None:
+        """Forget what a guest has written so far."""
+        self.host.output(f": >/var/log/xen/console/guest-{self.x.VM.get_name_label(vm)}.log")
+
+    def let_time_pass(self, seconds: int) -> None:
+        """Put the control domain's clock forward: what waits for it does not wait any longer."""
+        self.host.output(["date", "-s", f"+{seconds} seconds"])
+
+    def remove_all(self) -> None:
+        """Remove all guests, templates that tests made, and disks."""
+        for vm, record in self.x.VM.get_all_records().items():
+            if not record["is_control_domain"] and not record["is_default_template"]:
+                self.destroy(vm)
+        for disk in self.x.VDI.get_all_records_where(f'field "SR" = "{self.sr()}"'):
+            self.x.VDI.destroy(disk)
+
     def destroy(self, vm: str) -> None:
-        """Remove a guest with its disks, whatever it does now."""
-        if self.x.VM.get_power_state(vm) != "Halted":
+        """Remove a guest, or a snapshot, whatever it does now; its disks stay."""
+        snapshot = self.x.VM.get_is_a_snapshot(vm)
+        if not snapshot and self.x.VM.get_power_state(vm) != "Halted":
             self.x.VM.hard_shutdown(vm)
-        disks = [self.x.VBD.get_VDI(vbd) for vbd in self.x.VM.get_VBDs(vm)]
         self.x.VM.destroy(vm)
-        for disk in disks:
-            if disk != NULL:
-                self.x.VDI.destroy(disk)
 
     # looking
 

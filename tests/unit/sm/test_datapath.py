@@ -1,8 +1,13 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from twisted.internet.defer import CancelledError, Deferred
 
-from tests.unit.sm.storage_host import NFS, StorageHost
+from sm.daemon import DatapathMethods
+from sm.datapath import DatapathStore, Holder, State
+from tests.unit.sm.storage_host import NFS, StorageHost, done
 
 
 @pytest.fixture
@@ -115,3 +120,43 @@ def test_disk_is_active_for_writing_on_one_host_only(tmp_path: Path) -> None:
     assert hosts[1].code("VDI.destroy", **disk) == "VDI_IN_USE"
     hosts[1].call("SR.release_host_locks", sr=sr, host_uuid="host-1")
     hosts[1].call("VDI.activate3", **disk, dp="a")
+
+
+class SlowDriver:
+    """An SR whose disks take their time to become active."""
+
+    uuid = "sr"
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.activation: Deferred[None] = Deferred()
+
+    async def vdi_stat(self, vdi: str) -> Any:
+        return SimpleNamespace(sharable=False)
+
+    async def vdi_activate(self, vdi: str, read_write: bool) -> None:
+        self.heard.append("activate")
+        await self.activation
+
+    async def vdi_deactivate(self, vdi: str) -> None:
+        self.heard.append("deactivate")
+
+    async def vdi_detach(self, vdi: str) -> None:
+        self.heard.append("detach")
+
+    async def run_on_vdi(self, sr: str, vdi: str, work: Any) -> Any:
+        return await work(self)
+
+
+def test_an_activation_that_is_cut_off_leaves_nothing_active(tmp_path: Path) -> None:
+    driver, store = SlowDriver(), DatapathStore(tmp_path / "datapaths")
+    store.put("sr", "vdi", Holder("a", "1", True, State.ATTACHED))
+    methods = DatapathMethods(driver, store)  # type: ignore[arg-type]
+    activation = Deferred.fromCoroutine(methods.activate("sr", "vdi", "a"))
+    activation.cancel()
+    with pytest.raises(CancelledError):
+        done(activation)
+    assert driver.heard == ["activate", "deactivate"]
+    done(Deferred.fromCoroutine(methods.destroy("a")))
+    assert driver.heard == ["activate", "deactivate", "detach"]
+    assert store.datapaths() == []
