@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,17 +65,17 @@ def find_leftovers(listing: str) -> list[str]:
     return found + [f"process: {line}" for line in processes if "qemu" in line]
 
 
-def flavours(*, xen: bool = True, hosts: int = 1, **options: int) -> list[qemu.Flavour]:
+def flavours(*, xen: bool = True, hosts: int = 1, **options: Any) -> list[qemu.Flavour]:
     """Give the machines of a lab; ``options`` are those of ``Flavour``."""
     fast = qemu.available() and qemu.accelerator() == "kvm"
-    memory = {"memory": 4096 if xen else 2048, **options}
+    wanted = {"memory": 4096 if xen else 2048, **options}
     return [
         qemu.Flavour(
             xen=xen,
             number=number,
             accelerator="kvm" if fast else "tcg",
             cpu=qemu.KVM_CPU if fast else qemu.TCG_CPU,
-            **memory,  # type: ignore[arg-type]
+            **wanted,
         )
         for number in range(1, hosts + 1)
     ]

@@ -14,7 +14,7 @@ MODULES = (
 )
 GUEST_MODULES = (
     *("xen-blkfront", "xen-netfront", "virtio_pci", "virtio_blk", "virtio_net"),
-    *("ata_piix", "sd_mod", "e1000", "8139cp"),
+    *("xen-pcifront", "ata_piix", "sd_mod", "e1000", "8139cp"),
 )
 TEST_TOOLS = (
     *("pytest>=7.4", "pytest-twisted>=1.14", "hypothesis>=6.80", "XenAPI>=2.14"),

@@ -4,7 +4,7 @@ Only this module writes power_state, domid, resident_on and currently_attached
 of VMs that a host knows.  Sizes in bytes.  Source: brief XENOPS 1, 13, 18.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,7 @@ def halt(db: Database, tx: Transaction, vm: Row) -> None:
 
 
 def _detach_all(db: Database, tx: Transaction, vm: Row) -> None:
+    _passed_through(db, tx, vm, NULL_REF, ())
     for cls, refs in (("VBD", vm.VBDs), ("VIF", vm.VIFs), ("VUSB", vm.VUSBs)):
         for ref in tuple(refs):
             if db.find(cls, ref) is not None:
@@ -121,6 +122,7 @@ def _live(db: Database, tx: Transaction, place: Place, vm: Row, stat: Stat, now:
         tx.set("VM", vm.ref, "scheduled_to_be_resident_on", NULL_REF)
     _guest_settings(tx, vm, stat)
     _devices(db, tx, vm, stat)
+    _passed_through(db, tx, vm, place.host, stat["pcis"])
     _consoles(db, tx, place, vm, stat)
     changed = _metrics(db, tx, vm, stat, now)
     changed = _guest_metrics(db, tx, vm, stat, now) or changed
@@ -159,6 +161,18 @@ def _devices(db: Database, tx: Transaction, vm: Row, stat: Stat) -> None:
         if vif is not None:
             seen = stat["vifs"].get(vif.device, {})
             tx.set("VIF", ref, "currently_attached", _attached(seen))
+
+
+def _passed_through(
+    db: Database, tx: Transaction, vm: Row, host: Ref, devices: Collection[str]
+) -> None:
+    """Write which PCI functions of a host the domain has; device names are ``n_ADDRESS``."""
+    if not devices and not len(vm.attached_PCIs):
+        return
+    addresses = {device.partition("_")[2] for device in devices}
+    functions = db.row("host", host).PCIs if addresses else ()
+    found = tuple(ref for ref in functions if db.row("PCI", ref).pci_id in addresses)
+    tx.set("VM", vm.ref, "attached_PCIs", found)
 
 
 def _attached(seen: Mapping[str, Any]) -> bool:

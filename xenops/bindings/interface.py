@@ -104,8 +104,30 @@ class VcpuInfo:
     cpu_time_ns: int
 
 
+class PciHypercalls(Protocol):
+    """PCI functions in domains; ``sbdf`` is a function's number.  Errors of all: XenError."""
+
+    def assign(self, domid: int, sbdf: int) -> None:
+        """Let a function reach the domain's memory, and no other."""
+
+    def deassign(self, domid: int, sbdf: int) -> None: ...
+
+    def permit_ports(self, domid: int, first: int, count: int, allow: bool) -> None: ...
+
+    def permit_memory(self, domid: int, first: int, count: int, allow: bool) -> None:
+        """Let the domain map pages of a device's memory; ``first`` is a frame number."""
+
+    def map_irq(self, domid: int, irq: int) -> int:
+        """Give the domain an interrupt line of the host; gives its number there."""
+
+    def unmap_irq(self, domid: int, pirq: int) -> None: ...
+
+
 class Hypervisor(Protocol):
     """Xen.  Errors of all methods: XenError."""
+
+    @property
+    def pci(self) -> PciHypercalls: ...
 
     def version(self) -> XenVersion: ...
 

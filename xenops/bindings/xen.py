@@ -14,6 +14,7 @@ from xenops.bindings.interface import (
     XenDomainInfo,
     XenVersion,
 )
+from xenops.bindings.passthrough import Passthrough
 
 _BATCH: Final = 256
 _RING_BYTES: Final = 1 << 20
@@ -37,6 +38,7 @@ class Xen:
         if self.handle == self.ffi.NULL:
             raise BindingError("Xen's control interface cannot be opened (is this root in dom0?)")
         self._scheduler: int | None = None
+        self.pci = Passthrough(module, self.handle, self.check)
 
     @classmethod
     def open(cls) -> "Xen":

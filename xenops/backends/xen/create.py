@@ -11,7 +11,7 @@ from xenops.backends.xen.domains import DISOWNED, Domains, Record, XenDomain
 from xenops.backends.xen.host import XenHost
 from xenops.backends.xen.memory import Memory
 from xenops.bindings.errors import XenError
-from xenops.bindings.interface import CreateDomain
+from xenops.bindings.interface import CreateDomain, PhysicalInfo
 from xenops.metadata import VmConfig, VmMetadata
 from xenops.xenstore.client import Transaction
 from xenops.xenstore.errors import StoreError
@@ -19,6 +19,8 @@ from xenops.xenstore.errors import StoreError
 log = logging.getLogger(__name__)
 
 LEAST_GRANT_FRAMES: Final = 64
+PV_PASSTHROUGH_BYTES: Final = 3 << 30
+"""Above it a paravirtual guest's memory would cover the addresses of devices."""
 _TRUE: Final = ("1", "true", "True", "TRUE")
 
 
@@ -61,8 +63,8 @@ class Creation:
             raise errors.unimplemented("guests with virtual hardware on these processors")
         if vm.ty == "PV" and not can.pv:
             raise errors.unimplemented("paravirtual guests on this hypervisor")
-        if md.pcis and not can.directio:
-            raise errors.unimplemented("PCI devices without an IOMMU")
+        if md.pcis:
+            _check_passthrough(md, can)
         frames = max(LEAST_GRANT_FRAMES, 8 * (len(md.vifs) + 1) + len(md.vbds) + 1)
         return CreateDomain(
             handle=vm.id,
@@ -163,6 +165,15 @@ def _record(vm: VmConfig, granted: int) -> Record:
         reserved=granted,
         rtc_timeoffset=vm.platformdata.get("timeoffset", vm.hvm.timeoffset),
     )
+
+
+def _check_passthrough(md: VmMetadata, can: PhysicalInfo) -> None:
+    if not can.directio:
+        raise errors.unimplemented("PCI devices without an IOMMU")
+    if md.vm.ty not in ("HVM", "PV"):
+        raise errors.unimplemented(f"PCI devices of {md.vm.ty} guests")
+    if md.vm.ty == "PV" and md.vm.memory_static_max > PV_PASSTHROUGH_BYTES:
+        raise errors.unimplemented("PCI devices of paravirtual guests of more than 3 GiB")
 
 
 def _number(text: str | None, default: int) -> int:

@@ -198,6 +198,10 @@ class DeviceModel:
         except (QmpError, QmpLost) as problem:
             log.warning("CPUs of domain %d: %s", domid, problem)
 
+    async def add_device(self, domid: int, options: dict[str, object]) -> None:
+        """Plug a device into the emulated board.  Errors: QmpError, QmpLost."""
+        await self._with_emulator(domid).qmp.call("device_add", options)
+
     async def load(self, domid: int, drive: Drive) -> None:
         """Put a medium into a drive.  Errors: QmpError, QmpLost."""
         running = self._with_emulator(domid)

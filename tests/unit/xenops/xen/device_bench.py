@@ -11,6 +11,7 @@ from tests.unit.xenops.factories import UUID, done
 from tests.unit.xenops.xenstore.memory_server import MemoryXenStore, connected
 from xenops import errors
 from xenops.backends.contract import Change
+from xenops.bindings.errors import XenError
 from xenops.metadata import Vif
 from xenops.xenstore.client import XenStore
 
@@ -20,10 +21,43 @@ HOME = f"/local/domain/{DOMID}"
 
 
 @dataclass
+class FakePassthrough:
+    """Which domain has what of which PCI function.  ``refuse`` names a call that fails."""
+
+    given: set[tuple[str, int, int]] = field(default_factory=set)
+    refuse: str = ""
+
+    def _set(self, what: str, domid: int, number: int, allow: bool = True) -> None:
+        if self.refuse == what and allow:
+            raise XenError(what, 22, "as told")
+        (self.given.add if allow else self.given.discard)((what, domid, number))
+
+    def assign(self, domid: int, sbdf: int) -> None:
+        self._set("assign", domid, sbdf)
+
+    def deassign(self, domid: int, sbdf: int) -> None:
+        self._set("assign", domid, sbdf, False)
+
+    def permit_ports(self, domid: int, first: int, count: int, allow: bool) -> None:
+        self._set("ports", domid, first, allow)
+
+    def permit_memory(self, domid: int, first: int, count: int, allow: bool) -> None:
+        self._set("memory", domid, first, allow)
+
+    def map_irq(self, domid: int, irq: int) -> int:
+        self._set("irq", domid, irq + 100)
+        return irq + 100
+
+    def unmap_irq(self, domid: int, pirq: int) -> None:
+        self._set("irq", domid, pirq, False)
+
+
+@dataclass
 class FakeXen:
     """Notes who was stopped, and why."""
 
     stopped: list[tuple[int, int]] = field(default_factory=list)
+    pci: FakePassthrough = field(default_factory=FakePassthrough)
 
     def shutdown(self, domid: int, reason: int) -> None:
         self.stopped.append((domid, reason))
@@ -153,7 +187,8 @@ class Drivers:
                 error = base.replace("/local/domain/0/", "/local/domain/0/error/")
                 self.server.put(f"{error}/error", self.broken)
                 return
-            self.server.put(path, "2")
+            # pciback waits for nobody before it has looked at its functions.
+            self.server.put(path, "3" if "/backend/pci/" in path else "2")
             self._connect(base, front)
         elif state == "5":
             self._close(base, front)

@@ -56,8 +56,8 @@ class Handshake:
         finally:
             self._creating.release()
 
-    async def backend_ready(self, place: Place) -> None:
-        """Wait until the backend driver has taken the device over.
+    async def backend_ready(self, place: Place, ready: State = State.INIT_WAIT) -> None:
+        """Wait until the backend driver has taken the device over: it is ``ready`` or further.
 
         Errors: Hotplug_failed with what the driver says.
         """
@@ -71,7 +71,7 @@ class Handshake:
             if state in (State.CLOSING, State.CLOSED):
                 text = "the backend driver has closed it"
                 raise errors.hotplug_failed(place.kind.upper(), str(place.devid), text)
-            return True if state >= State.INIT_WAIT else None
+            return True if state >= ready else None
 
         try:
             await self._store.wait_until([place.backend, error], check, HOTPLUG_S)

@@ -4,10 +4,14 @@ Sources: Xen's pciif.h; the reference toolstack's keys (XENOPS, section 10).
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import orjson
+
 from xenops import errors
+from xenops.backends.xen.devices.nodes import Node, Place, device_nodes
 
 _ADDRESS: Final = re.compile(
     r"(?:([0-9a-fA-F]{1,4}):)?([0-9a-fA-F]{1,2}):([0-9a-fA-F]{1,2})\.([0-7])"
@@ -71,3 +75,40 @@ def qemu_device(address: PciAddress) -> dict[str, object]:
     """Give QEMU's ``device_add`` of a function."""
     name = f"pci-pt-{address.bus:02x}_{address.slot:02x}.{address.function}"
     return {"driver": "xen-pci-passthrough", "id": name, "hostaddr": str(address)}
+
+
+@dataclass(frozen=True, slots=True)
+class PluggedPci:
+    """A function in a domain; ``pirq`` is the number of its interrupt there, 0 for none."""
+
+    device: str
+    address: PciAddress
+    pirq: int = 0
+
+
+def place(domid: int, vm: str) -> Place:
+    """Give where a domain's functions are: all of them are one device."""
+    return Place(domid, vm, "pci", 0)
+
+
+def pci_nodes(where: Place, functions: Sequence[PluggedPci]) -> list[Node]:
+    """Give the nodes of the device that has these functions."""
+    backend = {"domain": "", "num_devs": str(len(functions))}
+    for number, plugged in enumerate(functions):
+        backend[f"dev-{number}"] = str(plugged.address)
+        backend[f"opts-{number}"] = "msitranslate=0,power_mgmt=0,permissive=0"
+        backend[f"state-{number}"] = "1"
+    return device_nodes(where, {}, backend, {}, record(functions))
+
+
+def record(functions: Sequence[PluggedPci]) -> str:
+    """Write functions as text for ``read_record``."""
+    rows = [[plugged.device, str(plugged.address), plugged.pirq] for plugged in functions]
+    return orjson.dumps(rows).decode()
+
+
+def read_record(text: str) -> list[PluggedPci]:
+    """Read what ``record`` wrote."""
+    return [
+        PluggedPci(device, parse(address), pirq) for device, address, pirq in orjson.loads(text)
+    ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from xenops.backends.contract import Change
+from xenops.bindings.interface import PciHypercalls
 from xenops.xenstore.client import XenStore
 
 T = TypeVar("T")
@@ -12,6 +13,9 @@ T = TypeVar("T")
 
 class Hypervisor(Protocol):
     """Xen, as far as devices use it; blocks for a moment."""
+
+    @property
+    def pci(self) -> PciHypercalls: ...
 
     def shutdown(self, domid: int, reason: int) -> None:
         """Stop a domain as if it had stopped itself for a reason."""
