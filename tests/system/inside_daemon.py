@@ -7,6 +7,7 @@ daemon does between calls, following the kernel's notices, is not there.
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from xcp_networkd import daemon, host_setup
 from xcp_networkd.backends.bridge.backend import BridgeNetwork
 from xcp_networkd.backends.openvswitch.backend import OpenVSwitchNetwork
 from xcp_networkd.config import SystemConfig
-from xcp_networkd.contract import Link
 from xcp_networkd.desired import DesiredNetwork
 from xcp_networkd.dhcp_server.packets import Leases
 from xcp_networkd.linux.host import at_once, boot_id
@@ -49,6 +49,36 @@ class Unserved:
         return {}
 
 
+@dataclass
+class Parts:
+    """A daemon put together, its persistent configuration in place."""
+
+    backend: BridgeNetwork | OpenVSwitchNetwork
+    desired: DesiredNetwork
+    feed: UpdateFeed
+    methods: Any
+
+
+async def assemble(system: str, config: SystemConfig, state: Path, clock: Clock) -> Parts:
+    """Put the daemon together for the network namespace this thread is in."""
+    kind = OpenVSwitchNetwork if system == "openvswitch" else BridgeNetwork
+    backend = kind(host_setup.linux_host(config, state), at_once)
+    feed = UpdateFeed(clock, "inside")
+    desired = DesiredNetwork(
+        *(backend, state / "networkd.json", feed, clock, config.management_timeout_s),
+        boot=boot_id(),
+    )
+    nics = [link for link in (await backend.links()).values() if link.kind == "nic"]
+    reset = NetworkReset(Path(config.network_reset), state / "followed")
+    await host_setup.begin(desired, reset, Path(config.management_conf), nics)
+    table = daemon.calls(backend, desired, NicPositions(state), reset, Unserved())
+
+    async def no_delay(method: str) -> None:
+        return None
+
+    return Parts(backend, desired, feed, daemon.method_table(table, feed, "inside", no_delay))
+
+
 class InsideDaemon:
     """Takes the calls of ``DaemonProcess``; time passes while one waits."""
 
@@ -63,31 +93,12 @@ class InsideDaemon:
     def start(self) -> None:
         with self._space.entered():
             self._clock = Clock()
-            kind = OpenVSwitchNetwork if self._system == "openvswitch" else BridgeNetwork
-            self._backend = kind(host_setup.linux_host(self._config, self._state), at_once)
-            feed = UpdateFeed(self._clock, "inside")
-            desired = DesiredNetwork(
-                *(self._backend, self._state / "networkd.json", feed, self._clock),
-                self._config.management_timeout_s,
-                boot=boot_id(),
-            )
-            links: dict[str, Link] = self._wait(Deferred.fromCoroutine(self._backend.links()))
-            nics = [link for link in links.values() if link.kind == "nic"]
-            reset = NetworkReset(Path(self._config.network_reset), self._state / "followed")
-            conf = Path(self._config.management_conf)
-            beginning = host_setup.begin(desired, reset, conf, nics)
-            self._wait(Deferred.fromCoroutine(beginning))
-            table = daemon.calls(
-                self._backend, desired, NicPositions(self._state), reset, Unserved()
-            )
-
-        async def no_delay(method: str) -> None:
-            return None
-
-        self._methods: Any = daemon.method_table(table, feed, "inside", no_delay)
+            building = assemble(self._system, self._config, self._state, self._clock)
+            self._parts: Parts = self._wait(Deferred.fromCoroutine(building))
+        self._methods: Any = self._parts.methods
 
     def kill(self) -> None:
-        self._backend.close()
+        self._parts.backend.close()
 
     stop: Callable[["InsideDaemon"], None] = kill
 

@@ -197,7 +197,7 @@ class Echo:
         except (TimeoutError, OSError):
             return False
 
-    def kib_per_s(self, flood_kib: int, seconds: float = 2.0) -> float:
+    def kib_per_s(self, flood_kib: int, seconds: float = 1.5) -> float:
         """Send that many KiB a second and give how many of them arrive, once a first
         burst is over."""
         begin, sent, arrived = time.monotonic(), 0, 0

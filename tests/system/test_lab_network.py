@@ -14,9 +14,11 @@ pytestmark = pytest.mark.system
 
 TIMEOUT_S = 900
 ENVIRONMENT = "XAPI_PY_DAEMON_INSIDE=1 XAPI_PY_DATAPATH=system XAPI_PY_LONGEST_GAP_S=5"
+ENVIRONMENT += " XAPI_PY_TOLD_WITHIN_S=6"
 FILES = (
     "tests/contract/backends/test_network_backend.py",
     "tests/system/test_networks.py",
+    "tests/system/test_network_alerts.py",
     "tests/system/test_network_replay.py",
 )
 CHOSEN = (
@@ -24,6 +26,8 @@ CHOSEN = (
     "kernel_of_its_peer",
     "test_networks and bridge and not openvswitch and (tagged or vlan or pulled or sends_only)",
     "test_networks and openvswitch and (vlan_on_a_bond or sends_only)",
+    "limited",
+    "loses_its_links and bridge",
     "test_network_replay and bridge and bond",
 )
 

@@ -46,21 +46,25 @@ async def prepare(toolstack: Toolstack) -> NetworkUpdates:
 
 def follow(toolstack: Toolstack, host: Ref, daemon: Daemon) -> NetworkUpdates:
     """Start to follow the network daemon of a host."""
+    seen: set[Ref] = set()
     updates = NetworkUpdates(
         toolstack.db,
         daemon,
         host,
         toolstack.clock,
-        alert=lambda bond, before: _bond_alert(toolstack, host, bond, before),
+        alert=lambda bond, before: _bond_alert(toolstack, host, bond, before, seen),
         real=toolstack.settings.backend == "xen",
     )
     updates.start()
     return updates
 
 
-def _bond_alert(toolstack: Toolstack, host: Ref, bond: Row, before: int) -> None:
+def _bond_alert(toolstack: Toolstack, host: Ref, bond: Row, before: int, seen: set[Ref]) -> None:
+    """Tell of a changed bond; one that is new, not in ``seen``, has not changed."""
     members = [toolstack.db.row("PIF", ref).device for ref in bond.slaves]
-    if before == 0:
+    new = before == 0 and bond.ref not in seen
+    seen.add(Ref(bond.ref))
+    if new:
         return
     name, total = "+".join(sorted(members)), len(members)
     body = (

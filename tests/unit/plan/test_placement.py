@@ -157,3 +157,16 @@ def test_possible_hosts_and_reasons() -> None:
 def test_weights(point: float, index: int) -> None:
     assert placement.weighted_index([1.0, 3.0], point) == index
     assert placement.weighted_index([0.0, 0.0], point) in (0, 1)
+
+
+def test_machine_is_agile_when_every_host_shares_its_networks() -> None:
+    view = DictView()
+    first, second, vm = make_host(view), make_host(view), make_vm(view)
+    network = view.add("network", managed=True)
+    view.add("VIF", VM=vm.ref, network=network.ref)
+    view.add("PIF", network=network.ref, host=first.ref)
+    error = placement.agility_error(view, vm)
+    assert error is not None
+    assert error.description == ["HA_CONSTRAINT_VIOLATION_NETWORK_NOT_SHARED", network.ref]
+    view.add("PIF", network=network.ref, host=second.ref)
+    assert placement.agility_error(view, vm) is None
