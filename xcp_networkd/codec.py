@@ -270,6 +270,7 @@ def vif(
     ipv6_allowed: Sequence[str] = (),
     rate_kbps: int = 0,
     mtu: int = 0,
+    trunks: Sequence[int] = (),
     external_ids: Mapping[str, str] | None = None,
 ) -> VifPort:
     """Read a virtual machine's device; Bad_network_config names the mistake."""
@@ -277,8 +278,10 @@ def vif(
         raise errors.bad_config(f"{name}: not a device name")
     if not isinstance(mtu, int) or (mtu and not 68 <= mtu <= 65535):
         raise errors.bad_config(f"{name}: mtu {mtu!r}")
+    if any(not isinstance(tag, int) or not 0 <= tag <= 4095 for tag in trunks):
+        raise errors.bad_config(f"{name}: trunks {list(trunks)!r}")
     rules = lock(name, mac, mode, ipv4_allowed, ipv6_allowed, rate_kbps)
-    return VifPort(name, rules, mtu, dict(_pairs(external_ids or {})))
+    return VifPort(name, rules, mtu, tuple(trunks), dict(_pairs(external_ids or {})))
 
 
 def vif_to_wire(port: VifPort) -> dict[str, Any]:
@@ -290,6 +293,7 @@ def vif_to_wire(port: VifPort) -> dict[str, Any]:
         "ipv6_allowed": list(port.lock.ipv6_allowed),
         "rate_kbps": port.lock.rate_kib,
         "mtu": port.mtu,
+        "trunks": list(port.trunks),
         "external_ids": dict(port.external_ids),
     }
 

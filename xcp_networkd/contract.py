@@ -6,7 +6,7 @@ The desired state has the members of the daemon's classic configuration file
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 IPv4Mode = Literal["None4", "DHCP4", "Static4"]
 IPv6Mode = Literal["None6", "DHCP6", "Autoconf6", "Linklocal6", "Static6"]
@@ -136,6 +136,9 @@ Step = (
 )
 
 
+SEGMENTS_KIB: Final = 128
+
+
 @dataclass(frozen=True, slots=True)
 class VifLock:
     """What a virtual machine's device may send and whether it takes part at all.
@@ -154,21 +157,24 @@ class VifLock:
 
     @property
     def burst_kib(self) -> int:
-        """How much may come at once: at least two of the largest segments a guest hands over."""
-        return max(128, self.rate_kib // 4)
+        """How much may come at once: a second's worth, and two of the largest segments that a
+        guest hands over."""
+        return self.rate_kib + SEGMENTS_KIB
 
 
 @dataclass(frozen=True, slots=True)
 class VifPort:
     """A virtual machine's device for a bridge.
 
-    ``mtu`` 0 leaves the device as it is.  ``external_ids`` are noted on the switch's
-    interface for its controller (Open vSwitch).
+    ``mtu`` 0 leaves the device as it is.  Of Open vSwitch only: ``trunks`` are the VLANs
+    it carries, 0 for frames without tag and none for all; ``external_ids`` are noted on
+    the switch's interface for its controller.
     """
 
     name: str
     lock: VifLock
     mtu: int = 0
+    trunks: tuple[int, ...] = ()
     external_ids: Mapping[str, str] = field(default_factory=dict)
 
 

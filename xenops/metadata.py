@@ -132,7 +132,10 @@ class Vbd:
 
 @dataclass(frozen=True, slots=True)
 class Vif:
-    """A network device; ``rate_kbps`` is in KiB per second, 0 for no limit."""
+    """A network device; ``rate_kbps`` is in KiB per second, 0 for no limit.
+
+    ``trunks`` are the VLANs it carries, none for all.
+    """
 
     device: str
     mac: str
@@ -144,6 +147,7 @@ class Vif:
     locking_mode: Literal["network_default", "unlocked", "locked", "disabled"] = "network_default"
     ipv4_allowed: tuple[str, ...] = ()
     ipv6_allowed: tuple[str, ...] = ()
+    trunks: tuple[int, ...] = ()
     other_config: Mapping[str, str] = field(default_factory=dict)
     extra_private_keys: Mapping[str, str] = field(default_factory=dict)
     static_ip: Mapping[str, str] = field(default_factory=dict)

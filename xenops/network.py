@@ -28,8 +28,8 @@ class Network(Protocol):
     """
 
     async def attach(self, dbg: str, device: str, vif: Vif, vm: str) -> None:
-        """Put a device that exists into the VIF's bridge, with its MTU and locking rules, and
-        bring it up.  One that is in another bridge moves.
+        """Put a device that exists into the VIF's bridge, with its MTU, trunks and locking
+        rules, and bring it up.  One that is in another bridge moves.
 
         No frame passes before the rules are in force.  Errors: those of the network
         daemon, Bridge_does_not_exist and Interface_does_not_exist among them.
@@ -71,7 +71,12 @@ class NetworkDaemon:
             "xs-vif-uuid": vif.extra_private_keys.get("vif-uuid", ""),
             "xs-network-uuid": vif.extra_private_keys.get("network-uuid", ""),
         }
-        place = {"bridge": vif.bridge, "mtu": vif.mtu, "external_ids": names}
+        place = {
+            "bridge": vif.bridge,
+            "mtu": vif.mtu,
+            "trunks": list(vif.trunks),
+            "external_ids": names,
+        }
         await self._call(dbg, "Vif.attach", {"name": device, **place, **rules(vif)})
 
     async def lock(self, dbg: str, device: str, vif: Vif) -> None:

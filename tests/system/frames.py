@@ -88,6 +88,11 @@ def udp(source: str, address: str, payload: bytes, ports: tuple[int, int] = (400
     return ethernet(source, 0x0800, header[:10] + struct.pack("!H", check) + header[12:] + body)
 
 
+def tagged(frame: bytes, tag: int) -> bytes:
+    """The frame with a VLAN tag."""
+    return frame[:12] + struct.pack("!HH", 0x8100, tag) + frame[12:]
+
+
 def udp6(source: str, address: str, payload: bytes) -> bytes:
     """A UDP datagram to all nodes of the link."""
     body = struct.pack("!HHHH", 4000, 4001, 8 + len(payload), 0xFFFF) + payload

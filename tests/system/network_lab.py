@@ -197,21 +197,18 @@ class Echo:
         except (TimeoutError, OSError):
             return False
 
-    def kib_per_s(self, flood_kib: int, seconds: float = 1.5) -> float:
-        """Send that many KiB a second and give how many of them arrive, once a first
-        burst is over."""
-        begin, sent, arrived = time.monotonic(), 0, 0
-        first = measured = begin + 1.0
-        while (now := time.monotonic()) < first + seconds:
-            while sent < (now - begin) * flood_kib * 1024:
+    def flood(self, kib_per_s: int, seconds: float = 3.0) -> tuple[float, float]:
+        """Send that much for a time; gives how many KiB arrived in how many seconds."""
+        begin = now = time.monotonic()
+        sent = arrived = 0
+        while now < begin + seconds:
+            while sent < (now - begin) * kib_per_s * 1024:
                 self._source.sendto(bytes(_DATAGRAM), self._address)
                 sent += _DATAGRAM
             with contextlib.suppress(TimeoutError):
-                # A datagram beyond the socket's buffer would not be counted.
-                size = len(self._target.recv(65536))
-                arrived += size if now >= first else 0
-            measured = time.monotonic()
-        return arrived / 1024 / (measured - first)
+                arrived += len(self._target.recv(65536))
+            now = time.monotonic()
+        return arrived / 1024, now - begin
 
     def longest_gap_s(self, event: Callable[[], object], seconds: float = 3.0) -> float:
         """Cause an event, keep sending, and give the longest time without arrival."""

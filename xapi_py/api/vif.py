@@ -277,7 +277,10 @@ async def configure_ipv6(call: Call, self: Ref, mode: str, address: str, gateway
 
 @message("VIF.set_trunks")
 def set_trunks(call: Call, self: Ref, value: tuple[int, ...]) -> None:
-    """Set the VLANs the device carries.  Errors: INVALID_VALUE outside 0..4095."""
+    """Set the VLANs the device carries from its next plug on; 0 is what has no tag, none is all.
+
+    Open vSwitch only.  Errors: INVALID_VALUE outside 0..4095.
+    """
     call.db.row("VIF", self)
     for tag in value:
         if not 0 <= tag <= 4095:

@@ -201,6 +201,7 @@ def vif_record(view: View, vif: Row) -> dict[str, Value]:
         "locking_mode": locking,
         "ipv4_allowed": list(vif.ipv4_allowed),
         "ipv6_allowed": list(vif.ipv6_allowed),
+        "trunks": list(vif.trunks),
         "other_config": dict(vif.other_config),
         "extra_private_keys": {
             "vif-uuid": vif.uuid,

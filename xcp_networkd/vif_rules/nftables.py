@@ -58,7 +58,9 @@ def needed(lock: VifLock) -> bool:
 def _rules(lock: VifLock) -> list[str]:
     if lock.mode == "disabled":
         return ["drop"]
-    most = f"limit rate over {lock.rate_kib} kbytes/second burst {lock.burst_kib} kbytes drop"
+    # The kernel adds a second's worth to what is given as burst.
+    more = lock.burst_kib - lock.rate_kib
+    most = f"limit rate over {lock.rate_kib} kbytes/second burst {more} kbytes drop"
     rules = [most] if lock.rate_kib else []
     return rules + (locked_rules(lock) if lock.mode == "locked" else [])
 

@@ -17,6 +17,7 @@ VIF = Vif(
     "xenbr0",
     mtu=9000,
     rate_kbps=256,
+    trunks=(25,),
     locking_mode="locked",
     ipv4_allowed=("192.0.2.20",),
     extra_private_keys={"vif-uuid": "v", "network-uuid": "n"},
@@ -35,7 +36,7 @@ def test_attaching_names_bridge_mtu_rules_and_owners() -> None:
     daemon = Answers()
     done(NetworkDaemon(Clock(), daemon).attach("t", "vif3.0", VIF, "vm"))
     owners = {"xs-vm-uuid": "vm", "xs-vif-uuid": "v", "xs-network-uuid": "n"}
-    place = {"bridge": "xenbr0", "mtu": 9000, "external_ids": owners}
+    place = {"bridge": "xenbr0", "mtu": 9000, "trunks": [25], "external_ids": owners}
     assert daemon.calls == [("Vif.attach", RULES | place)]
 
 

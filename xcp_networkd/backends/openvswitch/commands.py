@@ -91,6 +91,8 @@ def add_vif(bridge: str, vif: VifPort, *, move: bool) -> list[str]:
         words.append(f"mtu_request={vif.mtu}")
     if words:
         done += ["--", "set", "interface", vif.name, *words]
+    tags = ",".join(str(tag) for tag in vif.trunks)
+    done += ["--", "set", "port", vif.name, f"trunks=[{tags}]"]
     return done + limit(vif.name, vif.lock)
 
 

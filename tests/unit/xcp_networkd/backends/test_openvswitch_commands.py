@@ -29,12 +29,17 @@ def test_vlan_is_a_fake_bridge() -> None:
 def test_limit_of_a_device_is_told_in_kilobits_and_taken_away_again() -> None:
     limited = VifPort("vif1.0", VifLock("", rate_kib=1000))
     assert text(commands.add_vif("xenbr0", limited, move=False)).endswith(
-        "add-port xenbr0 vif1.0"
-        " -- set interface vif1.0 ingress_policing_rate=8192 ingress_policing_burst=2048"
+        "add-port xenbr0 vif1.0 -- set port vif1.0 trunks=[]"
+        " -- set interface vif1.0 ingress_policing_rate=8192 ingress_policing_burst=9240"
     )
     assert text(commands.limit("vif1.0", VifLock(""))).endswith(
         "ingress_policing_rate=0 ingress_policing_burst=0"
     )
+
+
+def test_device_carries_the_vlans_of_its_trunk() -> None:
+    trunk = VifPort("vif1.0", VifLock(""), trunks=(0, 25))
+    assert "-- set port vif1.0 trunks=[0,25]" in text(commands.add_vif("br", trunk, move=False))
 
 
 def test_controller_options_come_from_the_network() -> None:

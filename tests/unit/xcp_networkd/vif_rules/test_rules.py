@@ -46,7 +46,7 @@ def test_disabled_device_neither_sends_nor_receives() -> None:
 def test_a_limit_comes_before_what_may_pass(mode: Literal["unlocked", "locked"]) -> None:
     text = nftables.ruleset("vif1.0", VifLock(MAC, mode, ("192.0.2.1",), rate_kib=4000))
     rules = [line for line in text.splitlines() if line.startswith("add rule bridge xapi of_")]
-    assert rules[0].endswith("limit rate over 4000 kbytes/second burst 1000 kbytes drop")
+    assert rules[0].endswith("limit rate over 4000 kbytes/second burst 128 kbytes drop")
     assert (len(rules) > 1, "delete" in text) == (mode == "locked", True)
 
 
