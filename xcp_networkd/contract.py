@@ -4,7 +4,7 @@ The desired state has the members of the daemon's classic configuration file
 (briefs, network section 14); a backend executes steps and tells what is there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -245,6 +245,9 @@ class Backend(Protocol):
     async def counters(self) -> dict[str, Counters]: ...
 
     async def execute(self, step: Step) -> None: ...
+
+    async def execute_together(self, steps: Sequence[Step]) -> None:
+        """Execute steps of one kind; some of them may be done when one fails."""
 
     async def settle(self) -> None:
         """Wait until everything executed so far would survive a killed daemon."""

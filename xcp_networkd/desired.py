@@ -120,9 +120,9 @@ class DesiredNetwork:
         try:
             async with Undo() as undo:
                 undo.push("the network as it was", lambda: self._return_to(before, done))
-                for step in planned:
-                    done.append(step)
-                    await self._backend.execute(step)
+                for steps in plan.batches(planned):
+                    done += steps
+                    await self._backend.execute_together(steps)
                 await self._verify(desired, present)
                 if guarded:
                     await self._wait_reachable(guarded)

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from itertools import groupby
+from typing import Final
 
 from xcp_networkd import errors
 from xcp_networkd.contract import (
@@ -18,6 +20,9 @@ from xcp_networkd.contract import (
     SetRoles,
     Step,
 )
+
+TOGETHER: Final = 20
+"""A transaction of that many bridges is far from the time limit of the switch's tool."""
 
 
 def check(state: NetworkState) -> None:
@@ -65,6 +70,14 @@ def steps(found: NetworkState, desired: NetworkState, present: Collection[str]) 
         *_add_ports(found, desired, present),
         *_configure(found, desired, present),
     ]
+
+
+def batches(planned: list[Step]) -> Iterator[list[Step]]:
+    """Give steps of one kind that follow each other together, no more than ``TOGETHER``."""
+    for _, same in groupby(planned, type):
+        steps = list(same)
+        for begin in range(0, len(steps), TOGETHER):
+            yield steps[begin : begin + TOGETHER]
 
 
 def _remake(old: BridgeConfig, new: BridgeConfig) -> bool:

@@ -18,6 +18,7 @@ from xcp_networkd.linux.ethtool import Ethtool
 GATEWAY = "192.0.2.1"
 ADDRESS = "192.0.2.10"
 _DATAGRAM = 1400
+_PATIENCE_S = 0.05
 
 
 def until(condition: Callable[[], bool], timeout_s: float, what: str) -> float:
@@ -178,7 +179,7 @@ class Echo:
         with target.entered():
             self._target = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self._target.bind((address, port))
-        self._target.settimeout(0.05)
+        self._target.settimeout(_PATIENCE_S)
         with source.entered():
             self._source = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._address = (address, port)
@@ -199,15 +200,18 @@ class Echo:
 
     def flood(self, kib_per_s: int, seconds: float = 3.0) -> tuple[float, float]:
         """Send that much for a time; gives how many KiB arrived in how many seconds."""
+        self._target.settimeout(0.003)
         begin = now = time.monotonic()
         sent = arrived = 0
         while now < begin + seconds:
             while sent < (now - begin) * kib_per_s * 1024:
                 self._source.sendto(bytes(_DATAGRAM), self._address)
                 sent += _DATAGRAM
-            with contextlib.suppress(TimeoutError):
-                arrived += len(self._target.recv(65536))
+            with contextlib.suppress(TimeoutError, BlockingIOError):
+                while True:
+                    arrived += len(self._target.recv(65536))
             now = time.monotonic()
+        self._target.settimeout(_PATIENCE_S)
         return arrived / 1024, now - begin
 
     def longest_gap_s(self, event: Callable[[], object], seconds: float = 3.0) -> float:

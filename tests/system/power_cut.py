@@ -1,5 +1,6 @@
 """A backend that stops in the middle of a change, as a killed daemon or a lost host does."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from xcp_networkd.contract import Backend, Step
@@ -26,6 +27,10 @@ class PowerCut:
         if self.cut:
             raise PowerLoss
         return getattr(self._backend, name)
+
+    async def execute_together(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            await self.execute(step)
 
     async def execute(self, step: Step) -> None:
         if not self.cut and self._left == 0:

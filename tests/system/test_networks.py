@@ -379,12 +379,12 @@ def test_limited_vif_sends_no_more_than_its_rate(host: NetworkLab) -> None:
     for limit in (256, 512):
         rules = {"mac": MAC, "mode": "locked", **ALLOWED, "rate_kbps": limit}
         host.call("Interface.set_locking", name="vif1.0", **rules)
-        kib, seconds = flow.flood(2048)
+        kib, seconds = flow.flood(1024)
         burst = limit + 128
         assert 0.85 * limit * seconds < kib < 1.05 * limit * seconds + burst
         print(f"{host.system}, {limit} KiB/s: {(kib - burst) / seconds:.0f} KiB/s after the burst")
     lock(host, "unlocked")
-    kib, seconds = flow.flood(2048, 1.0)
+    kib, seconds = flow.flood(1024, 1.0)
     assert kib > 1.2 * 512 * seconds
     flow.close()
 

@@ -5,7 +5,7 @@ its bridges where it left them.
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,10 @@ class SimulatedNetwork:
             raise errors.script_error(failure)
         self._apply(step)
         self._save()
+
+    async def execute_together(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            await self.execute(step)
 
     def _apply(self, step: Step) -> None:
         match step:

@@ -1,6 +1,7 @@
 """Bridges, VLAN devices and bonds of the kernel, through netlink."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 from xcp_networkd import errors, plan
@@ -171,6 +172,10 @@ class BridgeNetwork:
 
     async def execute(self, step: Step) -> None:
         await self._run(self._execute, step)
+
+    async def execute_together(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            await self.execute(step)
 
     def _execute(self, step: Step) -> None:
         try:

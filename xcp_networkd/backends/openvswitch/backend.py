@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from xapi_py.base.rpc.errors import RpcError
@@ -245,21 +245,38 @@ class OpenVSwitchNetwork:
     async def execute(self, step: Step) -> None:
         await self._run(self._execute, step)
 
+    async def execute_together(self, steps: Sequence[Step]) -> None:
+        await self._run(self._execute_all, steps)
+
     def _execute(self, step: Step) -> None:
+        self._execute_all((step,))
+
+    def _execute_all(self, steps: Sequence[Step]) -> None:
+        """Carry steps out, bridges and ports of cards in one transaction: each takes long."""
+        bridges = [s for s in steps if isinstance(s, CreateBridge)]
+        ports = [s for s in steps if isinstance(s, AddPort) and s.config.kind != "vif"]
         try:
-            self._dispatch(step)
+            self._create_bridges(bridges)
+            self._add_ports(ports)
+            for step in steps:
+                if step not in bridges and step not in ports:
+                    self._dispatch(step)
         except KernelError as problem:
             raise errors.script_error(str(problem.strerror)) from problem
-        self._record.note(step)
+        for step in steps:
+            self._record.note(step)
+
+    def _create_bridges(self, steps: Sequence[CreateBridge]) -> None:
+        made = (commands.create_bridge(s.bridge, s.config, self._host.datapath) for s in steps)
+        self._vsctl([word for words in made for word in words])
+        for step in steps:
+            self._kernel.set_link(step.bridge, up=True)
 
     def _dispatch(self, step: Step) -> None:
         match step:
             case DestroyBridge(bridge):
                 self._setup.forget(bridge)
                 self._vsctl(commands.destroy_bridge(bridge))
-            case CreateBridge(bridge, config):
-                self._vsctl(commands.create_bridge(bridge, config, self._host.datapath))
-                self._kernel.set_link(bridge, up=True)
             case SetBridge(bridge, config):
                 self._vsctl(commands.set_bridge(bridge, config))
             case RemovePort(bridge, port):
@@ -267,27 +284,34 @@ class OpenVSwitchNetwork:
                 single = kept is not None and len(kept.interfaces) == 1
                 self._vsctl(commands.remove_port(kept.interfaces[0] if kept and single else port))
             case AddPort(bridge, port, port_config):
-                self._add_port(bridge, port, port_config)
+                self._add_vif(bridge, port, port_config)
             case ConfigureInterface():
                 self._configure(step)
             case SetRoles():
                 pass
 
-    def _add_port(self, bridge: str, port: str, config: PortConfig) -> None:
+    def _add_vif(self, bridge: str, port: str, config: PortConfig) -> None:
         known = self._record.vifs.get(port)
-        if config.kind == "vif" and known is not None:
+        if known is not None:
             self._attach_vif(bridge, known)
-            return
-        for interface in config.interfaces:
+        else:
+            self._put_in([AddPort(bridge, port, config)], config.interfaces)
+
+    def _add_ports(self, steps: Sequence[AddPort]) -> None:
+        interfaces = [name for step in steps for name in step.config.interfaces]
+        self._put_in(steps, interfaces)
+        # A switch that does not take the card must not cost the host its address.
+        for interface in interfaces:
+            self._setup.clear(interface)
+
+    def _put_in(self, steps: Sequence[AddPort], interfaces: Sequence[str]) -> None:
+        for interface in interfaces:
             if self._kernel.device(interface) is None:
                 raise errors.no_interface(interface)
-        for interface in config.interfaces:
+        for interface in interfaces:
             self._kernel.set_link(interface, up=True)
-        self._vsctl(commands.add_port(bridge, port, config))
-        # A switch that does not take the card must not cost the host its address.
-        for interface in config.interfaces:
-            if config.kind != "vif":
-                self._setup.clear(interface)
+        made = (commands.add_port(s.bridge, s.port, s.config) for s in steps)
+        self._vsctl([word for words in made for word in words])
 
     def _configure(self, step: ConfigureInterface) -> None:
         name, mtu = step.interface, step.config.mtu
