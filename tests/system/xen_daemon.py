@@ -46,21 +46,53 @@ def put_bindings(host: Host) -> None:
     host.put(f"{BINDINGS}/{made.name}", made.read_bytes())
 
 
-class XenDaemon:
+def relay(host: Host, path: str, port: int, pid_file: str) -> int:
+    """Make a unix socket of the machine reachable from here; gives the local port."""
+    program = f"socat TCP-LISTEN:{port},fork,reuseaddr UNIX-CONNECT:{path}"
+    host.output(
+        f"setsid {program} >/dev/null 2>&1 </dev/null & echo $! >{pid_file}; "
+        f"for i in $(seq 600); do grep -q ':{port:04X} .* 0A ' /proc/net/tcp && exit 0; "
+        "sleep 0.1; done; exit 1"
+    )
+    return host.forward(port)
+
+
+class Calls:
+    """Calls to a daemon over a local port, one at a time."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._number = 0
+
+    def call(self, method: str, **params: Any) -> Any:
+        """Make a call and give its result.  Errors: DaemonError."""
+        self._number += 1
+        request = {
+            "jsonrpc": "2.0",
+            "id": self._number,
+            "method": method,
+            "params": params,
+            "dbg": f"test-{self._number}",
+        }
+        body = json.dumps(request).encode()
+        with socket.create_connection(("127.0.0.1", self._port), 300) as connection:
+            connection.sendall(struct.pack(">I", len(body)) + body)
+            (length,) = struct.unpack(">I", _read(connection, 4))
+            answer = json.loads(_read(connection, length))
+        if "error" in answer:
+            raise DaemonError(answer["error"]["message"], answer["error"].get("data") or [])
+        result = answer["result"]
+        return result["result"] if isinstance(result, dict) and "cursor" in result else result
+
+
+class XenDaemon(Calls):
     """xenopsd on real Xen.  Calls are made one at a time."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
         put_bindings(host)
         self.start()
-        relay = f"socat TCP-LISTEN:{PORT},fork,reuseaddr UNIX-CONNECT:{FOLDER}/xenopsd.sock"
-        host.output(
-            f"setsid {relay} >/dev/null 2>&1 </dev/null & echo $! >{FOLDER}/relay.pid; "
-            f"for i in $(seq 600); do grep -q ':{PORT:04X} .* 0A ' /proc/net/tcp && exit 0; "
-            "sleep 0.1; done; exit 1"
-        )
-        self._port = host.forward(PORT)
-        self._number = 0
+        super().__init__(relay(host, f"{FOLDER}/xenopsd.sock", PORT, f"{FOLDER}/relay.pid"))
 
     def start(self) -> None:
         """Start the daemon and wait until it answers."""
@@ -88,26 +120,6 @@ class XenDaemon:
     def log(self) -> str:
         """Give what the daemon has logged."""
         return self.host.run(f"cat {FOLDER}/log").stdout
-
-    def call(self, method: str, **params: Any) -> Any:
-        """Make a call and give its result.  Errors: DaemonError."""
-        self._number += 1
-        request = {
-            "jsonrpc": "2.0",
-            "id": self._number,
-            "method": method,
-            "params": params,
-            "dbg": f"test-{self._number}",
-        }
-        body = json.dumps(request).encode()
-        with socket.create_connection(("127.0.0.1", self._port), 300) as connection:
-            connection.sendall(struct.pack(">I", len(body)) + body)
-            (length,) = struct.unpack(">I", _read(connection, 4))
-            answer = json.loads(_read(connection, length))
-        if "error" in answer:
-            raise DaemonError(answer["error"]["message"], answer["error"].get("data") or [])
-        result = answer["result"]
-        return result["result"] if isinstance(result, dict) and "cursor" in result else result
 
     def until(self, what: str, holds: Callable[[], Any], limit_s: float = 120.0) -> Any:
         """Wait for something a guest does by itself."""

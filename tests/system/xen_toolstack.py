@@ -108,12 +108,17 @@ class Toolstack:
 
     def said(self, name: str, words: str, limit_s: float = 300.0) -> None:
         """Wait until a guest has written something to its console."""
-        log = f"/var/log/xen/console/guest-{name}.log"
-        follow = f"grep -qm1 -F {shlex.quote(words)} <(exec tail -n +1 -F {log} 2>/dev/null)"
-        script = (
-            f"timeout {int(limit_s)} bash -c {shlex.quote(follow)} || {{ tail {log}; exit 1; }}"
-        )
-        self.host.output(script, timeout=limit_s + 60)
+        until_said(self.host, name, words, limit_s)
+
+    def until_storage(self) -> None:
+        """Wait until the host's local storage is there."""
+
+        def plugged() -> bool:
+            found = self.x.SR.get_by_name_label("Local storage")
+            pbds = [pbd for sr in found for pbd in self.x.SR.get_PBDs(sr)]
+            return bool(pbds) and all(self.x.PBD.get_currently_attached(pbd) for pbd in pbds)
+
+        self.until("the local storage is plugged", ("sr", "pbd"), plugged)
 
     # making
 
@@ -247,9 +252,18 @@ class Toolstack:
         return int(words[words.index("connection") + 1]), float(words[-1])
 
 
+def until_said(host: Host, name: str, words: str, limit_s: float = 300.0) -> None:
+    """Wait until a guest has written something to its console."""
+    log = f"/var/log/xen/console/guest-{name}.log"
+    follow = f"grep -qm1 -F {shlex.quote(words)} <(exec tail -n +1 -F {log} 2>/dev/null)"
+    script = f"timeout {int(limit_s)} bash -c {shlex.quote(follow)} || {{ tail {log}; exit 1; }}"
+    host.output(script, timeout=limit_s + 60)
+
+
 @contextlib.contextmanager
 def running(host: Host) -> Iterator[Toolstack]:
     """Run the toolstack on a host."""
     stack = Toolstack(host)
+    stack.until_storage()
     yield stack
     stack.stop()

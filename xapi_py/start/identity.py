@@ -26,6 +26,7 @@ class HostFacts:
     boot_time: int = 0
     control_domain_vcpus: int = 0
     pcis: Sequence[Mapping[str, str]] = ()
+    memory_overhead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

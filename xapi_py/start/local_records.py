@@ -70,6 +70,7 @@ def _host(
             model.profile, versions["product_version"], me.forbidden_features
         ),
         "virtual_hardware_platform_versions": (0, 1, 2),
+        "memory_overhead": facts.memory_overhead,
     }
     host = _existing(db, "host", me.uuid)
     times = {"agent_start_time": f"{started}.", "boot_time": f"{facts.boot_time or started}."}

@@ -124,7 +124,7 @@ class HostStat:
     """The host as the hypervisor sees it.  Memory in bytes; ``bios`` is what its firmware says.
 
     ``boot_time`` is when the machine started, in unix seconds; 0 when nobody knows, as is
-    ``control_domain_vcpus``.
+    ``control_domain_vcpus``.  ``memory_overhead`` is in use, but no domain's.
     """
 
     memory_total: int
@@ -137,6 +137,7 @@ class HostStat:
     boot_time: int = 0
     control_domain_vcpus: int = 0
     pcis: Sequence[PciDevice] = ()
+    memory_overhead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,8 @@ class HostFacts:
         xc = self._host.xc
         info, version = xc.physical_info(), xc.version()
         own = xc.domain(0)
+        used = info.total_pages - info.free_pages
+        nobodys = used - sum(domain.total_pages for domain in xc.domains())
         if not self._cpu:
             self._cpu = self._processors()
             self._bios = self._firmware()
@@ -78,6 +80,7 @@ class HostFacts:
             boot_time=self._machine.boot_time,
             control_domain_vcpus=0 if own is None else own.online_vcpus,
             pcis=self._machine.pcis,
+            memory_overhead=max(0, nobodys) * PAGE,
         )
 
     def _processors(self) -> dict[str, str]:

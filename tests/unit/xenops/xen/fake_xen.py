@@ -41,6 +41,7 @@ class FakeXen:
 
     def __init__(self, memory_mib: int = 4096, control_domain_mib: int = 1024) -> None:
         self.total_pages = memory_mib * PAGES_PER_MIB
+        self.own_pages = 0
         self.table: dict[int, XenDomainInfo] = {}
         self.failures: dict[str, int] = {}
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
@@ -72,7 +73,7 @@ class FakeXen:
         return XenVersion(4, 17, ".7", "gcc", "today", "xen-3.0-x86_64 hvm-3.0-x86_64", "abc")
 
     def physical_info(self) -> PhysicalInfo:
-        free = self.total_pages - sum(d.total_pages for d in self.table.values())
+        free = self.total_pages - self.own_pages - sum(d.total_pages for d in self.domains())
         yes = self.capable
         return PhysicalInfo(
             2, 1, 1, 2, 2_000_000, self.total_pages, free, 0, 0, yes, True, yes, False, False

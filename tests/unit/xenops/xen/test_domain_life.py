@@ -360,3 +360,11 @@ def test_every_guest_may_read_what_its_agent_is_licensed_to_do(host: Host) -> No
         f"{top}/parameters/enabled": "1",
     }
     assert host.server.tree[f"{top}/parameters/enabled"].permissions == ("r0",)
+
+
+def test_memory_that_no_domain_has_is_the_hosts_own(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.xen.xen.own_pages = 25 * 256
+    assert host.backend.host_stat().memory_overhead == 25 * MIB
+    host.running()
+    assert host.backend.host_stat().memory_overhead == 25 * MIB
