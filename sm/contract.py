@@ -8,7 +8,7 @@ unless ``AttachedSr.concurrency`` allows it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sm.plugins import Plugin
 
@@ -146,11 +146,15 @@ class Backend:
         return found
 
 
-def nbd_backend(socket: str, vdi: str, sr_type: str) -> Backend:
-    """Describe a disk that is served at a unix socket, as an export named by its uuid."""
+def nbd_backend(socket: str, vdi: str, sr_type: str, export: str = "") -> Backend:
+    """Describe a disk that is served at a unix socket, as an export named by its uuid.
+
+    ``export``: another name, of a disk that came from another SR while it was in use.
+    """
+    export = export or vdi
     extra = {"vdi-uuid": vdi, "storage-type": sr_type}
-    uri = f"nbd+unix:///{vdi}?socket={socket}"
-    return Backend("qdisk", f"nbd:unix:{socket}:exportname={vdi}", "", extra, uri)
+    uri = f"nbd+unix:///{export}?socket={socket}"
+    return Backend("qdisk", f"nbd:unix:{socket}:exportname={export}", "", extra, uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +278,9 @@ class AttachedSr(Protocol):
 
     async def vdi_fill(self, vdi: str, content: Content) -> Vdi: ...
 
+    def vdi_progress(self, vdi: str) -> float:
+        """How much of a disk that is being filled is there, 0..1; 0 when that is not known."""
+
     async def vdi_note_written(self, vdi: str, extents: Extents, simulated: bool) -> Vdi:
         """Account for data written to ``vdi_path``, or pretended to be written."""
 
@@ -299,6 +306,41 @@ class AttachedSr(Protocol):
 
     async def release_locks(self, host_uuid: str) -> None:
         """Drop what a dead host held."""
+
+
+@runtime_checkable
+class Mirrors(Protocol):
+    """An attached SR whose disks move to others of its kind, and come from them, while in use.
+
+    ``mirror_receive`` makes a disk that is partial until ``mirror_adopt``, and
+    gives its image for ``mirror_begin`` of the SR the disk leaves.  Once
+    ``mirror_state`` says "ready", every write of the guest is in both images.
+    ``mirror_switch`` gives the backend process to ``mirror_adopt``; then
+    ``mirror_release`` lets it go.
+    """
+
+    async def mirror_receive(self, spec: VdiSpec) -> Mapping[str, str]: ...
+
+    async def mirror_begin(self, vdi: str, image: Mapping[str, str]) -> None: ...
+
+    async def mirror_state(self, vdi: str) -> tuple[str, float]: ...
+
+    async def mirror_switch(self, vdi: str) -> Mapping[str, str]: ...
+
+    async def mirror_adopt(self, vdi: str, backend: Mapping[str, str], writable: bool) -> Vdi: ...
+
+    async def mirror_release(self, vdi: str) -> None: ...
+
+    async def mirror_cancel(self, vdi: str) -> None: ...
+
+    async def mirror_give_up(self, vdi: str) -> None:
+        """Delete a partial disk; one that is complete stays."""
+
+    async def mirror_image(self, vdi: str) -> str:
+        """Path of a partial disk's image."""
+
+    async def mirror_switched(self, vdi: str, path: str) -> Mapping[str, str] | None:
+        """After a crash: the backend of a disk that uses this image already, else None."""
 
 
 class Driver(Protocol):

@@ -10,6 +10,7 @@ from sm.config import FaultConfig
 from sm.contract import AttachedSr, Content, Driver, Vdi, VdiSpec
 from sm.datapath import AttachedRecord, DatapathStore, State, activated, attached, superstate
 from sm.faults import Faults
+from sm.moving import Moves, Works
 from sm.plugins import Profile, as_real, plugins
 from xapi_py.base.config import ConfigError, build
 from xapi_py.base.rpc.errors import RpcError
@@ -181,6 +182,8 @@ class VdiMethods:
 
     srs: AttachedSrs
     store: DatapathStore
+    moves: Moves
+    works: Works = field(default_factory=Works)
 
     async def _run(self, sr: str, work: Callable[[AttachedSr], Awaitable[object]]) -> object:
         result = await self.srs.run(sr, work)
@@ -250,6 +253,12 @@ class VdiMethods:
         self, sr: str, vdi: str, dest_sr: str, vdi_info: Info | None = None, dest_vdi: str = ""
     ) -> object:
         """Copy a disk's data to a new disk, or over ``dest_vdi``; gives the target's record."""
+        uuid = dest_vdi or str((vdi_info or {}).get("uuid", ""))
+        return await self.works.run(uuid, self._copy(sr, vdi, dest_sr, vdi_info, dest_vdi))
+
+    async def _copy(
+        self, sr: str, vdi: str, dest_sr: str, vdi_info: Info | None, dest_vdi: str
+    ) -> object:
         source = self.srs.get(sr)
         disk = await source.vdi_stat(vdi)
         image = self.srs.get(dest_sr).reads_images
@@ -268,6 +277,30 @@ class VdiMethods:
                 return await self._run(dest_sr, lambda s: s.vdi_fill(target, content))
             finally:
                 await source.vdi_copied(vdi)
+
+    async def progress(self, sr: str, vdi: str) -> object:
+        """How much of a disk that a copy or a mirror fills is there, 0..1."""
+        return max(self.moves.progress(vdi), self.srs.get(sr).vdi_progress(vdi))
+
+    async def mirror(self, sr: str, vdi: str, dest_sr: str, vdi_info: Info) -> object:
+        """As ``Moves.mirror``; ``vdi_info`` names the new disk's uuid."""
+        spec = spec_of(vdi_info)
+        await self.works.run(spec.uuid, self.moves.mirror(sr, vdi, dest_sr, spec))
+        return None
+
+    async def settled(self, sr: str, vdi: str) -> object:
+        """Wait until no copy or mirror fills a disk, nor undoes what it did."""
+        await self.works.ended(vdi)
+        return None
+
+    async def mirror_switch(self, sr: str, vdi: str, dest_sr: str, dest_vdi: str) -> object:
+        """As ``Moves.switch``; gives the new disk's record."""
+        await self.moves.switch(sr, vdi)
+        return await self.stat(dest_sr, dest_vdi)
+
+    async def mirror_cancel(self, sr: str, vdi: str) -> object:
+        await self.moves.cancel(sr, vdi)
+        return None
 
     async def enable_cbt(self, sr: str, vdi: str) -> object:
         return await self._run(sr, lambda s: s.vdi_enable_cbt(vdi))
@@ -331,7 +364,8 @@ class VdiMethods:
             "create introduce destroy snapshot clone revert resize resize_online stat set "
             "set_name_label set_name_description set_persistent set_content_id copy enable_cbt "
             "disable_cbt data_destroy list_changed_blocks epoch_begin epoch_end compose path "
-            "note_written open_data close_data holders"
+            "note_written open_data close_data holders progress mirror mirror_switch mirror_cancel "
+            "settled"
         )
         return {f"VDI.{name}": getattr(self, name) for name in names.split()}
 

@@ -48,6 +48,16 @@ class AttachedRecord:
     sm_config: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A disk in use that is on its way to another SR, where it has another uuid."""
+
+    sr: str
+    vdi: str
+    dest_sr: str
+    dest_vdi: str
+
+
 def superstate(holders: Holders) -> tuple[State, bool]:
     """The strongest state among the holders, and whether anyone writes."""
     if not holders:
@@ -105,6 +115,8 @@ class DatapathStore:
         self._db.execute("PRAGMA synchronous=OFF")
         self._db.executescript(
             "CREATE TABLE IF NOT EXISTS sr(sr TEXT PRIMARY KEY, body BLOB);"
+            "CREATE TABLE IF NOT EXISTS move(sr TEXT, vdi TEXT, dest_sr TEXT, dest_vdi TEXT,"
+            " PRIMARY KEY(sr, vdi)) WITHOUT ROWID;"
             "CREATE TABLE IF NOT EXISTS holder(sr TEXT, vdi TEXT, dp TEXT, vm TEXT,"
             " read_write INTEGER, state INTEGER, PRIMARY KEY(sr, vdi, dp)) WITHOUT ROWID;"
         )
@@ -148,6 +160,26 @@ class DatapathStore:
         keys.discard((sr, vdi))
         if not keys:
             self._by_dp.pop(dp, None)
+
+    def moves(self) -> list[Move]:
+        """Moves that have not ended."""
+        return [Move(*row) for row in self._db.execute("SELECT * FROM move")]
+
+    def put_move(self, move: Move) -> None:
+        row = (move.sr, move.vdi, move.dest_sr, move.dest_vdi)
+        self._db.execute("INSERT OR REPLACE INTO move VALUES(?,?,?,?)", row)
+
+    def remove_move(self, sr: str, vdi: str) -> None:
+        self._db.execute("DELETE FROM move WHERE sr=? AND vdi=?", (sr, vdi))
+
+    def hand_over(self, move: Move) -> None:
+        """All who hold a disk hold the one it has become; the move has ended."""
+        self._db.execute("BEGIN")
+        for holder in tuple(self.holders(move.sr, move.vdi).values()):
+            self.remove(move.sr, move.vdi, holder.dp)
+            self.put(move.dest_sr, move.dest_vdi, holder)
+        self.remove_move(move.sr, move.vdi)
+        self._db.execute("COMMIT")
 
     def attached_srs(self) -> list[AttachedRecord]:
         """The SRs that were attached when the last process ended."""

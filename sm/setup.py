@@ -23,12 +23,14 @@ from sm.executables.records import Records
 from sm.executables.smapiv1_driver import Tools
 from sm.faults import Faults
 from sm.kinds import KINDS
+from sm.moving import Moves
 from sm.plugins import as_real, every_plugin
 from xapi_py.base.config import ConfigError
 from xapi_py.base.names import new_uuid
 from xapi_py.base.reactor import Clock
 from xapi_py.base.rpc.server import CallContext, Method
 from xapi_py.base.rpc.updates import UpdateFeed
+from xapi_py.base.waiting import sleep
 
 SMAPIV1_FOLDER: Final = "/opt/xensource/sm"
 SMAPIV3_FOLDER: Final = "/usr/libexec/xapi-storage-script"
@@ -139,9 +141,11 @@ async def build(
     store = DatapathStore(state / "datapaths.sqlite")
     srs = AttachedSrs(reactor, drivers, store, sm.gc_delay_s)
     await srs.restore()
+    moves = Moves(srs, store, lambda seconds: sleep(reactor, seconds))
+    await moves.recover()
     calls = {
         **SrMethods(srs, sm.profile, allowed, frozenset(sm.real), foreign).methods(),
-        **VdiMethods(srs, store).methods(),
+        **VdiMethods(srs, store, moves).methods(),
         **DatapathMethods(srs, store).methods(),
     }
 

@@ -23,6 +23,7 @@ class DeviceMethods(Methods):
             "VBD.unplug": self.vbd_unplug,
             "VBD.insert": self.vbd_insert,
             "VBD.eject": self.vbd_eject,
+            "VBD.moved": self.vbd_moved,
             "VIF.plug": self.vif_plug,
             "VIF.unplug": self.vif_unplug,
             "VIF.move": self.vif_move,
@@ -55,6 +56,17 @@ class DeviceMethods(Methods):
 
     async def vbd_eject(self, call: Call, id: str, device: str) -> dict[str, object]:
         return await self.op(self._operations.eject(call.dbg, id, device))
+
+    async def vbd_moved(self, call: Call, id: str, device: str, disk: object) -> dict[str, object]:
+        """A disk in use has gone to another SR: it has another name, and the same path."""
+        fresh = metadata.parse_disk(disk)
+
+        async def effect(vm: Vm, domid: int) -> None:
+            await self._backend.vbd_moved(domid, device, fresh)
+            vbd = dataclasses.replace(vm.md.vbd(device), backend=fresh)
+            vm.md = vm.md.with_vbd(vbd)
+
+        return await self.live(call, id, effect)
 
     async def vif_plug(
         self, call: Call, id: str, device: str, vif: object = None

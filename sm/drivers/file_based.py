@@ -22,6 +22,7 @@ from sm.contract import (
 )
 from sm.drivers.child_process import Caller, Children, Tool
 from sm.drivers.growth import Growth
+from sm.drivers.mirroring import MirrorCalls
 from sm.plugins import Plugin
 from xapi_py.base.rpc.errors import RpcError
 
@@ -128,7 +129,7 @@ class _Collecting:
     stopped: str = ""
 
 
-class FileBasedSr:
+class FileBasedSr(MirrorCalls):
     """A ``sm.contract.AttachedSr`` whose work a child process does."""
 
     concurrency = 1000
@@ -144,6 +145,7 @@ class FileBasedSr:
         self._worker: Caller | None = None
         self._collecting = _Collecting()
         self._grows = False
+        self._filling: dict[str, Tool] = {}
         children = settings.children
         self._growth = Growth(lambda: self._call("watch"), children.sleep, settings.watch_s)
 
@@ -312,11 +314,17 @@ class FileBasedSr:
         done = False
         try:
             if command:
-                await self._settings.children.tool(command, IDLE_S).ended()
+                tool = self._filling[vdi] = self._settings.children.tool(command, IDLE_S)
+                await tool.ended()
             done = True
         finally:
+            self._filling.pop(vdi, None)
             filled = await self._call("end_fill", vdi=vdi, done=done)
         return Vdi(**filled)
+
+    def vdi_progress(self, vdi: str) -> float:
+        tool = self._filling.get(vdi)
+        return 0.0 if tool is None else tool.progress
 
     async def vdi_note_written(self, vdi: str, extents: Extents, simulated: bool) -> Vdi:
         return await self._vdi("vdi_note_written", vdi)
@@ -327,6 +335,9 @@ class FileBasedSr:
     async def vdi_activate(self, vdi: str, read_write: bool) -> None:
         await self._let_go(vdi)
         await self._call("vdi_activate", vdi=vdi, read_write=read_write)
+        self._watch()
+
+    def _watch(self) -> None:
         if self._grows:
             self._growth.begin()
 

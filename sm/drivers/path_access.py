@@ -19,6 +19,9 @@ class PathAccess:
             return await self.vdi_stat(vdi)
         return await self.vdi_note_written(vdi, extents, False)
 
+    def vdi_progress(self, vdi: str) -> float:
+        return 0.0
+
     async def vdi_holders(self, vdi: str) -> list[Mapping[str, str]]:
         return []
 

@@ -40,8 +40,13 @@ class Backends:
         self._images = images
         self._modes: dict[str, str] = {}
         self._lent: dict[str, str] = {}
+        self._came: dict[str, tuple[str, str]] = {}
 
-    def _daemon(self, vdi: str) -> StorageDaemon:
+    def daemon(self, vdi: str) -> StorageDaemon:
+        """The process of a disk, running or not."""
+        came = self._came.get(vdi)
+        if came is not None:
+            return StorageDaemon(self._folder.parent / came[0], came[1])
         name = hashlib.sha1(f"{self._folder.name}/{vdi}".encode()).hexdigest()[:12]
         return StorageDaemon(self._folder.parent / name, vdi)
 
@@ -53,7 +58,9 @@ class Backends:
         self._folder.mkdir(parents=True, exist_ok=True)
         for note in self._folder.glob("*.mode"):
             vdi = note.stem
-            self._modes[vdi] = note.read_text()
+            self._modes[vdi], *came = note.read_text().split()
+            if len(came) == 2:
+                self._came[vdi] = (came[0], came[1])
             if self._modes[vdi] != ACTIVE:
                 self.stop(vdi)
 
@@ -70,7 +77,7 @@ class Backends:
         return [vdi for vdi, mode in self._modes.items() if mode not in (ACTIVE, WRITER)]
 
     def _start(self, vdi: str, node: str, mode: str, *, writable: bool) -> StorageDaemon:
-        daemon = self._daemon(vdi)
+        daemon = self.daemon(vdi)
         self._note(vdi).write_text(mode)
         try:
             self._images.hold(vdi, self._images.chain(node))
@@ -87,14 +94,28 @@ class Backends:
 
     def activate(self, vdi: str, node: str, *, writable: bool) -> None:
         """Serve a disk to a guest; one that is served already stays as it is."""
-        if self.is_active(vdi) and self._daemon(vdi).running():
+        if self.is_active(vdi) and self.daemon(vdi).running():
             return
         self.stop(vdi)
         self._start(vdi, node, ACTIVE, writable=writable)
 
-    def address(self, vdi: str) -> Path:
-        """Socket at which an active disk is, or will be, served."""
-        return self._daemon(vdi).nbd_path
+    def address(self, vdi: str) -> tuple[Path, str]:
+        """Socket at which an active disk is, or will be, served, and the export's name."""
+        daemon = self.daemon(vdi)
+        return daemon.nbd_path, daemon.disk
+
+    def adopt(self, vdi: str, node: str, folder: str, export: str) -> None:
+        """An active disk has come, with the process that serves it, from another SR."""
+        self._note(vdi).write_text(f"{ACTIVE} {folder} {export}")
+        self._images.hold(vdi, self._images.chain(node))
+        self._modes[vdi], self._came[vdi] = ACTIVE, (folder, export)
+
+    def release(self, vdi: str) -> None:
+        """Forget a disk whose process serves another SR's now."""
+        self._modes.pop(vdi, None)
+        self._came.pop(vdi, None)
+        self._images.let_go(vdi)
+        self._note(vdi).unlink(missing_ok=True)
 
     def show(self, vdi: str, node: str, *, writable: bool) -> Path:
         """Show a disk as a file.  Errors: VDI_IN_USE to write to an active one."""
@@ -102,17 +123,17 @@ class Backends:
         if mode == ACTIVE:
             if writable:
                 raise errors.backend_failure(errors.VDI_IN_USE)
-            return self._daemon(vdi).show_file()
+            return self.daemon(vdi).show_file()
         wanted = "write" if writable else "read"
-        if mode and (mode == "write" or mode == wanted) and self._daemon(vdi).running():
-            return self._daemon(vdi).file_path
+        if mode and (mode == "write" or mode == wanted) and self.daemon(vdi).running():
+            return self.daemon(vdi).file_path
         self.stop_view(vdi)
         self._make_room()
         return self._start(vdi, node, wanted, writable=writable).file_path
 
     def serve_reader(self, vdi: str, node: str) -> tuple[Path, str]:
         """Serve a disk for reading; gives socket and name of the export."""
-        daemon, mode = self._daemon(vdi), self._modes.get(vdi, "")
+        daemon, mode = self.daemon(vdi), self._modes.get(vdi, "")
         if mode == ACTIVE:
             return daemon.nbd_path, daemon.add_reader()
         if mode != READER or not daemon.running():
@@ -143,7 +164,7 @@ class Backends:
 
     def is_alive(self, vdi: str) -> bool:
         """Whether the backend's process is there."""
-        return self._daemon(vdi).running()
+        return self.daemon(vdi).running()
 
     def stop_view(self, vdi: str) -> None:
         """End a view.  Errors: VDI_IN_USE while somebody has the file open."""
@@ -154,7 +175,7 @@ class Backends:
 
     def in_use(self, vdi: str) -> bool:
         """Whether any process has a view's file open, or is connected to its socket."""
-        mode, daemon = self._modes.get(vdi), self._daemon(vdi)
+        mode, daemon = self._modes.get(vdi), self.daemon(vdi)
         if mode == LENT:
             return kept_from_writers(self._lent[vdi])
         return daemon.connected() if mode in SERVED else daemon.file_in_use()
@@ -183,42 +204,43 @@ class Backends:
         """End the backend of a disk, if it has one."""
         if self._modes.pop(vdi, None) is not None or os.path.exists(self._note(vdi)):
             self._lent.pop(vdi, None)
-            self._daemon(vdi).stop()
+            self.daemon(vdi).stop()
+            self._came.pop(vdi, None)
             self._images.let_go(vdi)
             self._note(vdi).unlink(missing_ok=True)
 
     def switch(self, vdi: str, node: str) -> None:
         """Let the writes of an active disk go to a new image on top."""
         self._images.hold(vdi, [node])
-        self._daemon(vdi).switch_to(self._images.path(node))
+        self.daemon(vdi).switch_to(self._images.path(node))
 
     def ensure_image(self, vdi: str, node: str) -> None:
         """The same, unless it happened already or the backend is gone."""
-        daemon = self._daemon(vdi)
+        daemon = self.daemon(vdi)
         if daemon.running() and daemon.image() != node_name(self._images.path(node)):
             self._images.hold(vdi, [node])
             daemon.switch_to(self._images.path(node))
 
     def written_end(self, vdi: str, node: str) -> int:
         """Offset behind the last byte a backend wrote to an image since it opened it."""
-        return self._daemon(vdi).written_end(self._images.path(node))
+        return self.daemon(vdi).written_end(self._images.path(node))
 
     def grow(self, vdi: str, size: int) -> None:
         """Make an active disk larger; who uses it has to connect again."""
-        self._daemon(vdi).grow(size)
+        self.daemon(vdi).grow(size)
 
     def start_merge(self, vdi: str, node: str, into: str) -> None:
         """Let an active disk's backend merge an image into its parent."""
-        MergeJob(self._daemon(vdi)).start(self._images.path(node), self._images.path(into))
+        MergeJob(self.daemon(vdi)).start(self._images.path(node), self._images.path(into))
 
     def merge_state(self, vdi: str) -> tuple[str, float]:
         """State and progress of such a merge."""
-        return MergeJob(self._daemon(vdi)).state()
+        return MergeJob(self.daemon(vdi)).state()
 
     def finish_merge(self, vdi: str) -> None:
         """Let the disk use the parent."""
-        MergeJob(self._daemon(vdi)).finish()
+        MergeJob(self.daemon(vdi)).finish()
 
     def cancel_merge(self, vdi: str) -> None:
         """Give such a merge up."""
-        MergeJob(self._daemon(vdi)).cancel()
+        MergeJob(self.daemon(vdi)).cancel()

@@ -1,6 +1,7 @@
 """The calls a worker answers: methods by name, with and for plain values."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, Final
 
@@ -11,9 +12,11 @@ from sm.files.collect import Collector
 from sm.files.content import ContentOf
 from sm.files.kinds import Host, Kind
 from sm.files.library import Library
+from sm.files.mirror import MirrorSource, MirrorTarget, drop_partial
 from sm.files.sr import FileSr
 from sm.files.transfers import Transfers
 from sm.kinds import KINDS
+from xapi_py.base.rpc.errors import RpcError
 
 Call = Callable[..., Any]
 
@@ -28,6 +31,7 @@ _CHANGES: Final = frozenset(
     ["vdi_create", "begin_create", "vdi_snapshot", "vdi_clone", "vdi_destroy", "vdi_revert"]
     + ["vdi_set", "vdi_enable_cbt", "vdi_disable_cbt", "vdi_data_destroy", "vdi_epoch_begin"]
     + ["vdi_resize", "vdi_compose", "begin_fill", "gc_start", "set_name", "destroy"]
+    + ["mirror_receive", "mirror_adopt", "mirror_give_up"]
 )
 """Calls for the host that is in charge of the SR."""
 
@@ -139,6 +143,7 @@ class Worker:
             "vdi_activate": content.activate,
             "watch": content.watch,
             "vdi_deactivate": content.deactivate,
+            **_moving(sr),
             "gc_start": start_collecting,
             "gc_next": collector.next_step,
             "gc_progress": collector.progress,
@@ -171,6 +176,25 @@ class Worker:
             "gc_next": lambda: {"skipped": [], "left": 0},
             "release_locks": lambda host_uuid: None,
         }
+
+
+def _moving(sr: FileSr) -> dict[str, Call]:
+    source, target = MirrorSource(sr), MirrorTarget(sr)
+    if sr.store.mine:
+        with suppress(RpcError):
+            drop_partial(sr)
+    return {
+        "mirror_begin": source.begin,
+        "mirror_state": source.state,
+        "mirror_switch": source.switch,
+        "mirror_release": source.release,
+        "mirror_cancel": source.cancel,
+        "mirror_switched": source.switched,
+        "mirror_receive": target.receive,
+        "mirror_adopt": target.adopt,
+        "mirror_give_up": target.give_up,
+        "mirror_image": target.image,
+    }
 
 
 def _plain(value: Any) -> Any:

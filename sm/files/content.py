@@ -131,7 +131,8 @@ class ContentOf:
         disk = sr.usable(vdi)
         if read_write and disk.members.get("read_only"):
             raise errors.backend_failure(errors.VDI_UNAVAILABLE, "the VDI is read-only")
-        return nbd_backend(str(sr.backends.address(vdi)), vdi, sr.type)
+        socket, export = sr.backends.address(vdi)
+        return nbd_backend(str(socket), vdi, sr.type, export)
 
     def activate(self, vdi: str, read_write: bool) -> None:
         sr = self._sr

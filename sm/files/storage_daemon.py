@@ -75,6 +75,8 @@ class StorageDaemon:
         if len(str(self.nbd_path)) > MAX_SOCKET_PATH:
             text = f"the path of the socket {self.nbd_path} is too long"
             raise errors.backend_failure(errors.GENERAL, text)
+        if self.running():  # it serves another disk, which came from here
+            raise errors.backend_failure(errors.VDI_IN_USE)
         self.clear()
         self.folder.mkdir(parents=True)
         top = node_name(chain[0][0])
@@ -217,13 +219,22 @@ class StorageDaemon:
             self.command("blockdev-del", {"node-name": name})
             raise
 
+    def open_image(self, image: Path, form: str) -> None:
+        """Have an image open for writing besides the disk's own."""
+        self.command("blockdev-add", {**_image_node(image, form, None), "read-only": False})
+
     def drop_unused(self) -> None:
         """Close images that the disk no longer uses, so that they can be deleted."""
-        for node in self._nodes():
-            name = node["node-name"]
-            if not name.startswith("#"):
+        before = -1
+        while before != (count := len(names := self._named())):
+            before = count
+            for name in names:  # those above others go first
                 with contextlib.suppress(RpcError):  # those in use stay
                     self.command("blockdev-del", {"node-name": name})
+
+    def _named(self) -> list[str]:
+        names = (str(node["node-name"]) for node in self._nodes())
+        return [name for name in names if not name.startswith("#")]
 
     def stop(self) -> None:
         """End it; everything written is on the medium when this returns."""

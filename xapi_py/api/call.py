@@ -87,6 +87,11 @@ class Call:
         """Let task.cancel cancel what this call awaits, from here to its end."""
         self.toolstack.tasks.cancellable(self.task, self._cancel)
 
+    def forbid_cancel(self) -> None:
+        """From here to its end the call cannot be cancelled any more."""
+        if self.task_ref != NULL_REF:
+            self.toolstack.tasks.not_cancellable(self.task_ref)
+
     def _cancel(self) -> None:
         if self.running is not None:
             self.running.cancel()

@@ -21,6 +21,7 @@ _COMPRESSED: Final = 1 << 62
 _NOBODY: Final = -1
 
 Numbers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 class UnreadableImage(OSError):
@@ -128,20 +129,21 @@ class ImageSource:
             place[held] = mine[held]
         return _Unit(holder, place)
 
-    def _is_data(self, unit: _Unit) -> npt.NDArray[np.bool_]:
-        found: npt.NDArray[np.bool_] = np.not_equal(unit.place, 0)
+    def _is_data(self, unit: _Unit) -> Mask:
         bottom = len(self._images) - 1
-        if not len(self._images[bottom].l1):  # the first cluster of a raw one is at 0
-            found |= unit.holder == bottom
-        return found
+        first = _NOBODY if len(self._images[bottom].l1) else bottom  # a raw image's first is at 0
+        held: Mask = unit.holder != _NOBODY
+        held &= (unit.place != 0) | (unit.holder == first)
+        return held
 
     def extents(self, start: int, end: int) -> Iterator[Extent]:
         return self._runs(start, end, self._is_data)
 
     def changed(self, start: int, end: int, layers: int) -> Iterator[Extent]:
-        def above(unit: _Unit) -> npt.NDArray[np.bool_]:
-            found: npt.NDArray[np.bool_] = np.not_equal(unit.holder, _NOBODY)
-            return np.logical_and(found, unit.holder < layers)
+        def above(unit: _Unit) -> Mask:
+            held: Mask = unit.holder != _NOBODY
+            held &= unit.holder < layers
+            return held
 
         return self._runs(start, end, above)
 

@@ -67,6 +67,12 @@ class Tasks:
         with self._db.transaction() as tx:
             tx.set("task", task, "allowed_operations", ("cancel",))
 
+    def not_cancellable(self, task: Ref) -> None:
+        """From here on the task runs to its end."""
+        if self._cancels.pop(task, None) is not None and self._db.find("task", task) is not None:
+            with self._db.transaction() as tx:
+                tx.set("task", task, "allowed_operations", ())
+
     def progress(self, task: Ref, value: float) -> None:
         """Set the progress, from 0 to 1; it never goes back."""
         row = self._db.find("task", task)

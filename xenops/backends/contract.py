@@ -342,6 +342,12 @@ class Backend(Protocol):
         Errors: Media_not_present, Device_not_connected.
         """
 
+    async def vbd_moved(self, domid: int, device: str, disk: Disk) -> None:
+        """Note that a plugged disk is another one now, behind the same path.
+
+        Errors: Device_not_connected.
+        """
+
     async def vif_plug(self, domid: int, vif: Vif) -> None: ...
 
     async def vif_unplug(self, domid: int, device: str, *, force: bool) -> None: ...

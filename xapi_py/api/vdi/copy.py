@@ -1,18 +1,31 @@
 """Copying and moving the data of disks."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
 
 from xapi_py.api.call import Call
 from xapi_py.api.operations import Claim
 from xapi_py.api.registry import message
-from xapi_py.api.storage_calls import COPY_DEADLINE_S, hosts_of, on_host, storage_operation
+from xapi_py.api.storage_calls import (
+    COPY_DEADLINE_S,
+    hosts_of,
+    on_host,
+    read_on_host,
+    storage_operation,
+)
+from xapi_py.base.errors import ApiError
 from xapi_py.base.names import NULL_REF, Ref, new_uuid
+from xapi_py.base.waiting import sleep
 from xapi_py.datamodel import errors as err
 from xapi_py.db.row import Row
 from xapi_py.pool.storage_records import expecting, put_vdi
 
 _NOTHING = ("", NULL_REF)
+PROGRESS_S: Final = 0.5
+T = TypeVar("T")
 
 
 @message("VDI.copy")
@@ -79,12 +92,43 @@ async def _copy_into(call: Call, row: Row, into: Row) -> Ref:
 
 
 async def copy_data(
-    call: Call, host: Ref, row: Row, target: Row, more: Mapping[str, object]
+    call: Call, host: Ref, row: Row, target: Row, more: Mapping[str, object], share: float = 0.95
 ) -> Any:
+    """Copy on a host, which the call's progress follows; gives the target's record."""
     source = call.db.row("SR", row.SR)
     params = {"sr": source.uuid, "vdi": row.uuid, "dest_sr": target.uuid, **more}
     about = {"sr": target.ref, "vdi": row.ref}
-    return await on_host(call, host, "VDI.copy", params, **about, deadline_s=COPY_DEADLINE_S)
+    work = on_host(call, host, "VDI.copy", params, **about, deadline_s=COPY_DEADLINE_S)
+    into: Any = more.get("dest_vdi") or more["vdi_info"]
+    made = into if isinstance(into, str) else str(into["uuid"])
+    return await following(call, host, target.uuid, made, share, work)
+
+
+async def following(
+    call: Call, host: Ref, sr: str, vdi: str, share: float, work: Coroutine[Any, Any, T]
+) -> T:
+    """Wait for work of a host's storage daemon that fills a disk.
+
+    The call's progress, up to ``share``, is what the daemon says of it.  When
+    the call is cancelled, the daemon has undone what it did before this ends.
+    """
+    running: Deferred[T] = Deferred.fromCoroutine(work)
+    watching = Deferred.fromCoroutine(_watch(call, host, {"sr": sr, "vdi": vdi}, share))
+    watching.addErrback(lambda failure: None)
+    try:
+        return await running
+    except CancelledError:
+        with suppress(ApiError):
+            await on_host(call, host, "VDI.settled", {"sr": sr, "vdi": vdi})
+        raise
+    finally:
+        watching.cancel()
+
+
+async def _watch(call: Call, host: Ref, where: dict[str, object], share: float) -> None:
+    while True:
+        await sleep(call.toolstack.clock, PROGRESS_S)
+        call.progress(share * await read_on_host(call, host, "VDI.progress", where))
 
 
 def common_host(call: Call, source: Row, target: Row) -> Ref:

@@ -54,6 +54,11 @@ class SimulatedDevices:
         _load(drive, disk)
         self._machine.changed(domain)
 
+    async def vbd_moved(self, domid: int, device: str, disk: Disk) -> None:
+        domain = await self._step("vbd_moved", domid)
+        _load(_drive(domain, device), disk)
+        self._machine.changed(domain)
+
     async def vbd_eject(self, domid: int, device: str) -> Disk:
         domain = await self._step("vbd_eject", domid)
         drive = _drive(domain, device)

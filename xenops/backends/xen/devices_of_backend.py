@@ -39,6 +39,9 @@ class DeviceEffects:
     async def vbd_eject(self, domid: int, device: str) -> Disk:
         return await self._parts.vbds.eject(domid, device)
 
+    async def vbd_moved(self, domid: int, device: str, disk: Disk) -> None:
+        await self._parts.vbds.moved(domid, device, disk)
+
     async def vif_plug(self, domid: int, vif: Vif) -> None:
         await self._parts.vifs.plug(domid, vif)
 

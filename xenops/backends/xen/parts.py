@@ -42,6 +42,8 @@ class Vbds(Part, Protocol):
 
     async def eject(self, domid: int, device: str) -> Disk: ...
 
+    async def moved(self, domid: int, device: str, disk: Disk) -> None: ...
+
     async def remove_all(self, domid: int) -> None: ...
 
 
@@ -189,6 +191,9 @@ class NoVbds(Absent):
         raise self._refused()
 
     async def eject(self, domid: int, device: str) -> Disk:
+        raise self._refused()
+
+    async def moved(self, domid: int, device: str, disk: Disk) -> None:
         raise self._refused()
 
 

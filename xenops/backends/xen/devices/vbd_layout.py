@@ -188,9 +188,16 @@ def qemu_nodes(where: Place, vbd: Vbd, disk: PluggedDisk) -> list[Node]:
 def medium_keys(where: Place, disk: PluggedDisk) -> dict[str, str]:
     """Give the keys to write when a drive has got, or lost, its medium."""
     return {
-        f"{where.mirror}/record": disk.record(),
         f"{where.backend}/params": disk.path,
         f"{where.backend}/type": "file",
+        **name_keys(where, disk),
+    }
+
+
+def name_keys(where: Place, disk: PluggedDisk) -> dict[str, str]:
+    """Give the keys that say which disk it is."""
+    return {
+        f"{where.mirror}/record": disk.record(),
         f"{where.backend}/vdi": orjson.dumps(disk.disk).decode(),
         f"{where.private}/vdi-id": vdi_id(disk),
     }

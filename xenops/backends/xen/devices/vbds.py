@@ -266,6 +266,19 @@ class Vbds:
         await self._change_medium(domid, replace(drive, path="", sr="", vdi="", disk_path=""))
         return disk
 
+    async def moved(self, domid: int, device: str, disk: Disk) -> None:
+        """Note that a disk is another one now, behind the same path.
+
+        Errors: Device_not_connected.
+        """
+        found = self._plugged.get(domid, {}).get(device)
+        if found is None:
+            raise errors.device_not_connected("VBD", device)
+        fresh = replace(found, sr=disk.sr, vdi=disk.vdi)
+        where = vbd_layout.place(domid, self._vms[domid], fresh)
+        await self._host.store.write_many(vbd_layout.name_keys(where, fresh))
+        self._plugged[domid][device] = fresh
+
     async def _change_medium(self, domid: int, disk: PluggedDisk) -> None:
         where = vbd_layout.place(domid, self._vms[domid], disk)
         await self._host.store.write_many(vbd_layout.medium_keys(where, disk))
