@@ -272,7 +272,12 @@ def test_disks_come_and_go(full_bench: Bench) -> None:
     medium = Disk(sr="iso", vdi="tools")
     done(bench.backend.vbd_insert(domid, "xvdd", medium, ""))
     assert done(bench.backend.vbd_eject(domid, "xvdd")) == medium
-    assert done(bench.backend.vbd_unplug(domid, "xvda", force=False)) == disk.backend
+    elsewhere = Disk(sr="other", vdi="moved")
+    done(bench.backend.vbd_moved(domid, "xvda", elsewhere))
+    assert bench.backend.stat(domid).vbds["xvda"].disk == elsewhere
+    assert done(bench.backend.vbd_unplug(domid, "xvda", force=False)) == elsewhere
+    with pytest.raises(RpcError, match="Device_not_connected"):
+        done(bench.backend.vbd_moved(domid, "xvda", elsewhere))
     with pytest.raises(RpcError, match="Device_not_connected"):
         done(bench.backend.vbd_unplug(domid, "xvda", force=False))
     assert done(bench.backend.vbd_unplug(domid, "xvda", force=True)) is None

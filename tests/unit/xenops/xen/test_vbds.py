@@ -213,6 +213,15 @@ def test_a_new_daemon_knows_what_the_old_one_plugged(bench: Bench) -> None:
     assert bench.kernel.loop_tags == {}
 
 
+def test_a_disk_that_moved_has_its_new_name_and_its_old_path(bench: Bench) -> None:
+    bench.plug()
+    done(bench.vbds.moved(DOMID, "xvda", Disk("other", "moved")))
+    again = bench.fresh()
+    done(again.recover(DOMID))
+    for vbds in (bench.vbds, again):
+        assert vbds.stat(DOMID)["xvda"].disk == Disk("other", "moved")
+
+
 def test_the_guest_cannot_hide_a_device_from_us(bench: Bench) -> None:
     bench.plug()
     bench.server.drop(f"{HOME}/device")
