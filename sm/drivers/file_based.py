@@ -23,6 +23,7 @@ from sm.contract import (
 from sm.drivers.child_process import Caller, Children, Tool
 from sm.drivers.growth import Growth
 from sm.drivers.mirroring import MirrorCalls
+from sm.drivers.tracking_calls import TrackingCalls
 from sm.plugins import Plugin
 from xapi_py.base.rpc.errors import RpcError
 
@@ -129,7 +130,7 @@ class _Collecting:
     stopped: str = ""
 
 
-class FileBasedSr(MirrorCalls):
+class FileBasedSr(MirrorCalls, TrackingCalls):
     """A ``sm.contract.AttachedSr`` whose work a child process does."""
 
     concurrency = 1000
@@ -254,20 +255,10 @@ class FileBasedSr(MirrorCalls):
     async def vdi_set(self, vdi: str, changes: Mapping[str, object]) -> Vdi:
         return await self._vdi("vdi_set", vdi, changes=changes)
 
-    async def vdi_enable_cbt(self, vdi: str) -> Vdi:
+    async def _tracked(self, command: str, vdi: str) -> Vdi:
         self._require("VDI_CONFIG_CBT")
         await self._let_go(vdi)
-        return await self._vdi("vdi_enable_cbt", vdi)
-
-    async def vdi_disable_cbt(self, vdi: str) -> Vdi:
-        self._require("VDI_CONFIG_CBT")
-        await self._let_go(vdi)
-        return await self._vdi("vdi_disable_cbt", vdi)
-
-    async def vdi_data_destroy(self, vdi: str) -> Vdi:
-        self._require("VDI_CONFIG_CBT")
-        await self._let_go(vdi)
-        return await self._vdi("vdi_data_destroy", vdi)
+        return await self._vdi(f"vdi_{command}", vdi)
 
     async def vdi_list_changed_blocks(self, vdi_from: str, vdi_to: str) -> str:
         self._require("VDI_CONFIG_CBT")

@@ -1,6 +1,6 @@
 """What SRs of executable drivers have in common: who has which disk, and data in and out."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Final
 
@@ -8,12 +8,13 @@ from sm import errors
 from sm.contract import Backend, Config, Content, Extents, Vdi, VdiSpec
 from sm.drivers.child_process import Children
 from sm.drivers.path_access import PathAccess
+from sm.drivers.tracking_calls import TrackingCalls
 from sm.plugins import Plugin
 
 IDLE_S: Final = 120.0
 
 
-class ExecutableSr(PathAccess, ABC):
+class ExecutableSr(PathAccess, TrackingCalls):
     """A ``sm.contract.AttachedSr``; subclasses run programs.
 
     A disk is attached by its first user and detached after the last one.

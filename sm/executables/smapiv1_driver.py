@@ -230,18 +230,9 @@ class SmapiV1Sr(ExecutableSr):
             await self._call("vdi_update", vdi)
         return replace(await self.vdi_stat(vdi), **changes)  # type: ignore[arg-type]
 
-    async def vdi_enable_cbt(self, vdi: str) -> Vdi:
-        return await self._tracked("vdi_enable_cbt", vdi)
-
-    async def vdi_disable_cbt(self, vdi: str) -> Vdi:
-        return await self._tracked("vdi_disable_cbt", vdi)
-
-    async def vdi_data_destroy(self, vdi: str) -> Vdi:
-        return await self._tracked("vdi_data_destroy", vdi)
-
     async def _tracked(self, command: str, vdi: str) -> Vdi:
         self.require("VDI_CONFIG_CBT")
-        await self._call(command, vdi)
+        await self._call(f"vdi_{command}", vdi)
         return await self.vdi_stat(vdi)
 
     async def vdi_list_changed_blocks(self, vdi_from: str, vdi_to: str) -> str:

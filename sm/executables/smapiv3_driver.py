@@ -316,18 +316,9 @@ class SmapiV3Sr(ExecutableSr):
         await self._keep(vdi, words)
         return await self.vdi_stat(vdi)
 
-    async def vdi_enable_cbt(self, vdi: str) -> Vdi:
-        return await self._tracked("Volume.enable_cbt", vdi)
-
-    async def vdi_disable_cbt(self, vdi: str) -> Vdi:
-        return await self._tracked("Volume.disable_cbt", vdi)
-
-    async def vdi_data_destroy(self, vdi: str) -> Vdi:
-        return await self._tracked("Volume.data_destroy", vdi)
-
-    async def _tracked(self, operation: str, vdi: str) -> Vdi:
+    async def _tracked(self, command: str, vdi: str) -> Vdi:
         self.require("VDI_CONFIG_CBT")
-        await self._call(operation, key=self._key(vdi))
+        await self._call(f"Volume.{command}", key=self._key(vdi))
         return await self.vdi_stat(vdi)
 
     async def vdi_list_changed_blocks(self, vdi_from: str, vdi_to: str) -> str:
