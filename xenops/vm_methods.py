@@ -1,13 +1,15 @@
 """RPC methods on whole VMs."""
 
+import dataclasses
 from collections.abc import Mapping
 
 from xapi_py.base.rpc.server import CallContext, Method
 from xenops import errors, metadata, migrating
 from xenops.backends.contract import GuestAction
+from xenops.metadata import Vif, VmMetadata
 from xenops.moving import move
 from xenops.rpc_group import Methods
-from xenops.vms import write_extra
+from xenops.vms import Vm, write_extra
 
 Call = CallContext
 GUEST_ACTIONS = ("poweroff", "reboot", "crash", "suspend", "watchdog")
@@ -48,10 +50,33 @@ class VmMethods(Methods):
         }
 
     async def vm_import_metadata(self, call: Call, md: object) -> dict[str, object]:
+        """Keep a VM's metadata; what a running guest may send counts at once, the rest later."""
         fresh = metadata.parse(md)
+        limited = self._newly_limited(fresh)
         self._vms.put(fresh)
         self._feed.add("vm", fresh.vm.id)
+        if limited:
+
+            async def effect(vm: Vm, domid: int) -> None:
+                for vif in limited:
+                    await self._backend.vif_update(domid, vif)
+
+            await self.live(call, fresh.vm.id, effect)
         return self.done(fresh.vm.id)
+
+    def _newly_limited(self, fresh: VmMetadata) -> list[Vif]:
+        """Give the plugged devices that may send more or less than before."""
+        known, domain = self._vms.find(fresh.vm.id), self._backend.find(fresh.vm.id)
+        if known is None or domain is None:
+            return []
+        plugged = self._backend.stat(domain.domid).vifs
+        before = {v.device: (v.rate_kbps, v.rate_timeslice_us) for v in known.md.vifs}
+        return [
+            dataclasses.replace(vif, bridge=plugged[vif.device].bridge, static_ip={})
+            for vif in fresh.vifs
+            if vif.device in plugged and vif.device in before
+            if before[vif.device] != (vif.rate_kbps, vif.rate_timeslice_us)
+        ]
 
     def vm_export_metadata(self, call: Call, id: str) -> dict[str, object]:
         vm = self._vms.get(id)
