@@ -116,14 +116,19 @@ class NetworkLab:
             dns_interface=bridge,
         )
 
-    def guest(self, bridge: str, number: int, mac: str, address: str, **lock: object) -> Namespace:
-        """A virtual machine's device on a bridge, the machine being a namespace."""
+    def plugged(self, name: str, mac: str, address: str) -> Namespace:
+        """A virtual machine's device that is in no bridge yet, the machine being a namespace."""
         space = Namespace()
         self.guests.append(space)
-        self.host.cable(f"vif{number}.0", space, "eth0")
+        self.host.cable(name, space, "eth0")
         space.ip("link", "set", "eth0", "address", mac)
         space.ip("addr", "add", f"{address}/24", "dev", "eth0")
         whole_checksums(space, "eth0")
+        return space
+
+    def guest(self, bridge: str, number: int, mac: str, address: str, **lock: object) -> Namespace:
+        """A virtual machine's device on a bridge."""
+        space = self.plugged(f"vif{number}.0", mac, address)
         self.call("Vif.attach", bridge=bridge, name=f"vif{number}.0", mac=mac, **lock)
         return space
 

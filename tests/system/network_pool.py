@@ -84,6 +84,22 @@ class NetworkPool:
         found: dict[str, Any] = self.do("PIF_metrics.get_record", self.do("PIF.get_metrics", pif))
         return found
 
+    def machine(self, *, network_of: str, mac: str, kbps: str) -> str:
+        """Start a VM with a limited VIF on the network of a NIC, and give it."""
+        (template,) = self.do("VM.get_by_name_label", "Other install media")
+        vm = str(self.do("VM.clone", template, "limited"))
+        self.do("VM.provision", vm)
+        network = self.do("PIF.get_network", self.pif(network_of))
+        record = {"VM": vm, "network": network, "device": "0", "MAC": mac, "MTU": "1500"}
+        limit = {"qos_algorithm_type": "ratelimit", "qos_algorithm_params": {"kbps": kbps}}
+        self.do("VIF.create", {**record, **limit, "other_config": {}})
+        self.do("VM.start", vm, False, False)
+        return vm
+
+    def rules(self) -> str:
+        """Give the rules for devices on the kernel's bridges."""
+        return self._lab.host.run("nft", "list", "ruleset")
+
     def bond(self, *devices: str, mode: str) -> str:
         """Bond NICs on a network of its own and give the bond."""
         record = {"name_label": "bond", "other_config": {}, "MTU": "1500"}
