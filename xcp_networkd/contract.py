@@ -237,7 +237,7 @@ class Backend(Protocol):
         """Give what is configured now, as far as this daemon configures it."""
 
     async def present(self) -> set[str]:
-        """Give the names of the network cards."""
+        """Give the names of the network cards that the last look, ``observe``, found."""
 
     async def links(self) -> dict[str, Link]:
         """Give every device."""

@@ -53,6 +53,7 @@ class BridgeNetwork:
         self._dhcp = DhcpClients(host)
         self._setup = InterfaceSetup(self._kernel, host, self._dhcp, self._ethtool)
         self._devices = BridgeDevices(self._kernel, self._setup)
+        self._cards: set[str] = set()
 
     def close(self) -> None:
         """Let the sockets go; what was set up stays."""
@@ -64,6 +65,7 @@ class BridgeNetwork:
 
     def _observe(self) -> NetworkState:
         snapshot, kept = Snapshot.take(self._kernel), self._record.state
+        self._cards = {n for n, d in snapshot.devices.items() if links.is_nic(d)}
         interfaces = {
             name: self._setup.found(
                 snapshot,
@@ -84,8 +86,7 @@ class BridgeNetwork:
         )
 
     async def present(self) -> set[str]:
-        devices = await self._run(self._kernel.devices)
-        return {name for name, device in devices.items() if links.is_nic(device)}
+        return set(self._cards)
 
     async def links(self) -> dict[str, Link]:
         return await self._run(self._links)

@@ -56,6 +56,7 @@ class OpenVSwitchNetwork:
         self._run = run
         self._record = Record(host.state / "applied.json")
         self._switch = ""
+        self._cards: set[str] = set()
         self._kernel = Kernel()
         self._ethtool = Ethtool()
         self._dhcp = DhcpClients(host)
@@ -74,8 +75,8 @@ class OpenVSwitchNetwork:
 
     def _observe(self) -> NetworkState:
         snapshot, kept = Snapshot.take(self._kernel), self._record.state
-        nics = {n for n, d in snapshot.devices.items() if links.is_nic(d)}
-        bridges = observe.bridges(self._tables(), kept.bridges, nics)
+        self._cards = {n for n, d in snapshot.devices.items() if links.is_nic(d)}
+        bridges = observe.bridges(self._tables(), kept.bridges, self._cards)
         bonds = _bonds(bridges)
         interfaces = {n: c for n, c in kept.interfaces.items() if n in bonds}
         for name in snapshot.devices:
@@ -92,8 +93,7 @@ class OpenVSwitchNetwork:
         return NetworkState(bridges, interfaces, kept.gateway_interface, kept.dns_interface)
 
     async def present(self) -> set[str]:
-        devices = await self._run(self._kernel.devices)
-        return {name for name, device in devices.items() if links.is_nic(device)}
+        return set(self._cards)
 
     async def links(self) -> dict[str, Link]:
         return await self._run(self._links)
