@@ -150,6 +150,25 @@ def test_a_guest_goes_on_writing_while_its_disk_moves(bench: Bench) -> None:
     print(f"{guest.writes} writes, the longest took {guest.longest_s:.3f} s")
 
 
+def test_storage_motion_of_a_running_vm_mirrors_its_disk(bench: Bench) -> None:
+    api = bench.api
+    guest = Guest(*bench.address(bench.vdi))
+    eventually(lambda: guest.writes > 20, "the guest writes")
+    offered = api.VM.get_allowed_operations
+    eventually(lambda: "migrate_send" in offered(bench.vm), "the guest can be moved")
+    domid = api.VM.get_domid(bench.vm)
+    there = {"host": api.VM.get_resident_on(bench.vm)}
+    api.VM.migrate_send(bench.vm, there, True, {bench.vdi: bench.other}, {}, {})
+    before = guest.writes
+    eventually(lambda: guest.writes > before + 20, "the guest goes on")
+    guest.end()
+    moved = api.VBD.get_VDI(bench.vbd)
+    assert api.VDI.get_SR(moved) == bench.other and bench.vdi not in api.VDI.get_all()
+    assert api.VM.get_domid(bench.vm) == domid
+    bench.stop()
+    assert bench.holds(moved, guest)
+
+
 def test_a_cancelled_move_leaves_everything_as_it_was(bench: Bench) -> None:
     api = bench.api
     guest = Guest(*bench.address(bench.vdi))

@@ -52,6 +52,22 @@ async def pool_migrate(call: Call, vdi: Ref, sr: Ref, options: dict[str, str]) -
     return moved
 
 
+async def move_live(call: Call, vdi: Ref, sr: Ref, vbd: Row) -> Ref | None:
+    """Move a disk under the running VM that has it plugged, and destroy the old one.
+
+    None where it does not move like that; then nothing happened.  Errors: as
+    ``pool_migrate``.  Cancellable until the switch.
+    """
+    row, target = call.db.row("VDI", vdi), call.db.row("SR", sr)
+    host = common_host(call, call.db.row("SR", row.SR), target)
+    async with storage_operation(call, ("SR", sr, "vdi_create"), ("VDI", vdi, "mirror")):
+        call.allow_cancel()
+        moved = await _Move(call, host, row, target).mirrored(vbd)
+    if moved is not None:
+        await destroy_vdi(call, vdi)
+    return moved
+
+
 class _Move:
     """One disk on its way to ``target``."""
 

@@ -1,7 +1,9 @@
 """Moving disks of a VM to other SRs within one host.
 
-Every disk is copied, a running guest is moved into a new domain that has the
-copies, one transaction puts them into the VM's record, and the old disks go.
+Disks that a running guest uses are mirrored and switched, each by itself, where
+their SRs can do that.  Every other disk is copied, a running guest is moved into
+a new domain that has the copies, one transaction puts them into the VM's
+record, and the old disks go.
 Copies are pending until then (see ``disks``): a failure, a cancellation or a
 crash before it leaves the VM as it was.  A crash between the guest's move and
 the transaction is settled at the next start: the copies say whose they are,
@@ -16,6 +18,7 @@ from typing import Any
 from xapi_py.api.call import Call
 from xapi_py.api.storage_calls import host_of
 from xapi_py.api.vdi.copy import copy_to_sr
+from xapi_py.api.vdi.migrate import move_live
 from xapi_py.api.vm import disks
 from xapi_py.api.vm.domain import home, xenops
 from xapi_py.base.names import Ref
@@ -67,6 +70,8 @@ async def carry_out(call: Call, motion: Motion) -> dict[Ref, Ref]:
     """Move the disks and give the new ones by the old; cancellable until the switch."""
     vm = motion.vm
     moving = {vdi: sr for vdi, sr in motion.disks.items() if sr != call.db.row("VDI", vdi).SR}
+    gone = await _move_live(call, vm, moving)
+    moving = {vdi: sr for vdi, sr in moving.items() if vdi not in gone}
     made: dict[Ref, Ref] = {}
     async with Undo() as undo:
         for number, (vdi, sr) in enumerate(moving.items(), 1):
@@ -77,7 +82,21 @@ async def carry_out(call: Call, motion: Motion) -> dict[Ref, Ref]:
             await _into_new_domain(call, motion, made)
         _switch(call, motion, made)
     await disks.destroy_condemned(call, list(made))
-    return made
+    return gone | made
+
+
+async def _move_live(call: Call, vm: Row, moving: Mapping[Ref, Ref]) -> dict[Ref, Ref]:
+    """Move what a running guest uses while it does, each disk by itself; gives those moved."""
+    gone: dict[Ref, Ref] = {}
+    for ref in tuple(vm.VBDs) if vm.power_state == "Running" else ():
+        vbd = call.db.row("VBD", ref)
+        if vbd.currently_attached and vbd.VDI in moving:
+            old = Ref(vbd.VDI)
+            moved = await move_live(call, old, moving[old], vbd)
+            if moved is not None:
+                gone[old] = moved
+            call.allow_cancel()
+    return gone
 
 
 async def _copy(call: Call, undo: Undo, vm: Row, vdi: Ref, sr: Ref) -> Ref:
