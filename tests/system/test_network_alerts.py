@@ -1,4 +1,4 @@
-"""From the kernel's notice of a lost link to what clients read, in one process.
+"""Between the kernel and what clients read, in one process: lost links, virtual functions.
 
 The API server is in memory; network daemon, cables, bonds and the daemon's monitor are real.
 Where starting a whole server takes minutes, such as in an emulated machine, this shows the
@@ -18,6 +18,7 @@ import pytest
 
 from tests.system.inside_daemon import assemble
 from tests.system.network_lab import ADDRESS, GATEWAY, NetworkLab, lab
+from tests.system.real_backends import able_card
 from tests.unit.api.services import Services
 from xapi_py.base.config import build
 from xapi_py.start import network
@@ -133,3 +134,23 @@ def test_bond_that_loses_its_links_raises_alerts(host: NetworkLab, server: Watch
         assert alert["obj_uuid"] == server.do("host.get_uuid", server.here)
     assert len(set(server.alerts()) - before) == 3
     assert not server.metrics(members[1])["carrier"]
+
+
+def test_network_of_virtual_functions_has_the_card_show_them(host: NetworkLab) -> None:
+    """The card's files are made up: no kernel that tests run on has such a card."""
+    shown = able_card(host.folder, "eth1", 8)
+    with host.host.entered(), contextlib.closing(WatchingServer(host)) as server:
+        pif = server.pif("eth1")
+        assert server.do("PIF.get_capabilities", pif) == ["sriov"]
+        made = server.do("network_sriov.create", pif, server.network())
+        assert shown.read_text() == "8"
+        assert server.do("network_sriov.get_configuration_mode", made) == "sysfs"
+        server.do("PIF.plug", server.pif("eth2"))
+        assert shown.read_text() == "8"
+        server.do("network_sriov.destroy", made)
+        assert shown.read_text() == "0"
+        shown.unlink()
+        shown.mkdir()
+        refused = server.refusal("network_sriov.create", pif, server.network("other"))
+        assert refused[:2] == ["NETWORK_SRIOV_ENABLE_FAILED", pif]
+        assert "eth1: 8 virtual functions: Is a directory" in refused[2]

@@ -63,7 +63,7 @@ def configs(draw: st.DrawFn) -> InterfaceConfig:
                 name_servers=servers,
                 mtu=mtu,
             )
-    return InterfaceConfig(mtu=mtu)
+    return InterfaceConfig(mtu=mtu, virtual_functions=draw(st.booleans()))
 
 
 def apply(state: NetworkState, steps: list[Step]) -> NetworkState:
@@ -141,6 +141,16 @@ def test_killed_daemon_takes_no_card_from_what_the_file_says(
 
 
 @settings(max_examples=40, deadline=None)
+@given(states(), states())
+def test_steps_go_together_without_changing_their_order(
+    found: NetworkState, desired: NetworkState
+) -> None:
+    planned = plan.steps(found, desired, NICS) * 9
+    batches = list(plan.batches(planned))
+    assert [step for steps in batches for step in steps] == planned
+    assert all(len({type(s) for s in b}) == 1 and len(b) <= plan.TOGETHER for b in batches)
+
+
 @given(states())
 def test_nothing_is_done_when_all_is_well(state: NetworkState) -> None:
     assert plan.steps(state, state, NICS) == []
