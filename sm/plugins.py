@@ -326,15 +326,11 @@ _KEY_TEXTS: Final = MappingProxyType(
 )
 
 
-_GROWING: Final = frozenset({"file", "ext", "nfs", "smb"})
-
-
 def as_real(plugin: Plugin) -> Plugin:
     """Give a plugin as the drivers on real images provide it, which can do more."""
     if not plugin.supports("VDI_SNAPSHOT"):
         return plugin
-    more = {"LARGE_VDI": 1} | ({"VDI_RESIZE_ONLINE": 1} if plugin.type in _GROWING else {})
-    features = MappingProxyType({**plugin.features, **more})
+    features = MappingProxyType({**plugin.features, "LARGE_VDI": 1, "VDI_RESIZE_ONLINE": 1})
     return replace(plugin, features=features, supported_image_formats=("qcow2", "raw"))
 
 

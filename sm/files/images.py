@@ -115,6 +115,11 @@ class Images:
         qemu.resize(self.path(name), self.nodes[name].format, size)
         self.look_at(name)
 
+    def resize_live(self, name: str, size: int, grow: Callable[[], None]) -> None:
+        """Make the disk of an image that is open larger; ``grow`` has its backend do it."""
+        grow()
+        self.look_at(name)
+
     def adopt(self, child: str, parent: str, *, told: bool) -> None:
         """Let an image have another parent; ``told``: its header says so already."""
         path = self.path(parent)

@@ -228,9 +228,9 @@ class FileSr(SrState):
         if size == node.virtual_size:
             return self.record(disk)
         self.not_busy(vdi)
-        if self.backends.is_active(vdi) and self.images.plain:
-            self.backends.grow(vdi, size)
-            self.images.look_at(disk.node)
+        if self.backends.is_active(vdi):
+            with disk_errors():
+                self.images.resize_live(disk.node, size, lambda: self.backends.grow(vdi, size))
         else:
             self.free(vdi)
             with disk_errors():

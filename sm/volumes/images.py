@@ -253,18 +253,30 @@ class VolumeImages(Images):
 
     def resize(self, name: str, size: int) -> None:
         """Errors: 44.  A record says what is under way, so that it can be finished."""
+        self._begin_resize(name, size)
+        self._finish_resize(name, size)
+
+    def resize_live(self, name: str, size: int, grow: Callable[[], None]) -> None:
+        """Errors: 44, that of ``grow``; the image may have more room then than it needs."""
+        self._begin_resize(name, size)
+        self._pending[f"resize/{name}"] = None
+        grow()
+        self._put(name, {**self._record(name), "size": size})
+        self.nodes[name] = replace(self.nodes[name], virtual_size=size)
+
+    def _begin_resize(self, name: str, size: int) -> None:
         if not self.thin:
             self._extend(name, qcow2.full_bytes(size))
         else:
             self._extend(name, self.nodes[name].used_bytes + 2 * SLACK)
         self._records.commit({**self._pending, f"resize/{name}": {"size": size}})
         self._pending.clear()
-        self._finish_resize(name, size)
 
     def _finish_resize(self, name: str, size: int) -> None:
         with self.at_hand(*self.chain(name)):
             if self.examine(name).virtual_size < size:
-                qemu.resize(self.source(name)[0], "qcow2", size)
+                with suppress(_InUse):  # its backend was not told: it never was
+                    _resize(self.source(name)[0], size)
             self.examine(name)
         self._pending[f"resize/{name}"] = None
 
@@ -325,6 +337,19 @@ class VolumeImages(Images):
         """Fill a raw image with zeros from an offset on."""
         with self.at_hand(name), Device(self.path(name)) as device:
             device.zero(offset // BLOCK * BLOCK, device.size() - offset)
+
+
+class _InUse(Exception):
+    """A process has the image open."""
+
+
+def _resize(image: str, size: int) -> None:
+    try:
+        qemu.resize(image, "qcow2", size)
+    except RpcError as problem:
+        if problem.params[:1] == ("VDI_IN_USE",):
+            raise _InUse from problem
+        raise
 
 
 def _name_for_qemu(chain: Sequence[tuple[Path, str]]) -> str:

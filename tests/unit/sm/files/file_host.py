@@ -102,8 +102,7 @@ class FileHost:
 
     def write_live(self, vdi: str, offset: int, length: int, pattern: int) -> None:
         """Write to a disk that is activated, through its backend."""
-        params = wait(self.sr.vdi_attach(vdi, True)).params
-        where = f"nbd+unix:///{vdi}?socket={params.split(':')[2]}"
+        where = wait(self.sr.vdi_attach(vdi, True)).uri
         write = f"write -P {pattern} {offset} {length}"
         run("qemu-io", "-f", "raw", "-c", write, "-c", "flush", where)
 

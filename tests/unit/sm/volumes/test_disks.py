@@ -8,9 +8,10 @@ import pytest
 
 from sm.contract import VdiSpec
 from sm.files.mounts import Outcome
-from tests.unit.sm.files.file_host import MIB, code, needs_qemu, wait
+from tests.unit.sm.files.file_host import MIB, FileHost, code, needs_qemu, wait
 from tests.unit.sm.volumes.fake_lvm import FakeLvm
 from tests.unit.sm.volumes.volume_host import VolumeHost
+from xapi_py.base.names import new_uuid
 from xapi_py.base.rpc.errors import RpcError
 
 pytestmark = needs_qemu
@@ -140,6 +141,42 @@ def test_killed_resize_is_finished_or_never_was(host: VolumeHost, step: str) -> 
     assert size == (16 if step == "after:1" else 8) * MIB
     activate(host, vdi)
     host.write_live(vdi, size - MIB, MIB, 4)
+
+
+@pytest.mark.parametrize("allocation", ["thick", "thin"])
+def test_a_disk_in_use_grows(tmp_path: Path, allocation: str) -> None:
+    host = VolumeHost(tmp_path)
+    host.start(**({"allocation": "thin"} if allocation == "thin" else {}))
+    vdi = host.make(8 * MIB).uuid
+    wait(host.sr.vdi_snapshot(vdi, VdiSpec()))
+    activate(host, vdi)
+    grown = wait(host.sr.vdi_resize(vdi, 128 * MIB))
+    assert grown.virtual_size == 128 * MIB and host.vdis()[vdi].virtual_size == 128 * MIB
+    if allocation == "thick":
+        assert max(sizes(host)) > 128
+        assert code(host.sr.vdi_resize(vdi, 8 * GIB)) == "SR_BACKEND_FAILURE_44"
+    host.write_live(vdi, 127 * MIB, MIB, 4)
+    host.attach()
+    assert host.vdis()[vdi].virtual_size == 128 * MIB
+    wait(host.sr.vdi_deactivate(vdi))
+    assert host.content(vdi)[127 * MIB :] == b"\4" * MIB
+    host.check()
+    host.close()
+
+
+@pytest.mark.parametrize("step", ["before:1", "after:1", "before:2", "lvextend-after:1"])
+def test_a_killed_resize_of_a_disk_in_use_leaves_one_size(host: VolumeHost, step: str) -> None:
+    vdi = host.make(8 * MIB).uuid
+    activate(host, vdi)
+    host.crash = step
+    code(host.sr.vdi_resize(vdi, 16 * MIB))
+    size = host.vdis()[vdi].virtual_size
+    assert size == (16 if step == "before:2" else 8) * MIB
+    host.write_live(vdi, size - MIB, MIB, 4)
+    wait(host.sr.vdi_deactivate(vdi))
+    assert host.content(vdi)[size - MIB :] == b"\4" * MIB
+    assert wait(host.sr.vdi_resize(vdi, 32 * MIB)).virtual_size == 32 * MIB
+    host.check()
 
 
 def test_second_host_reads_disks_and_changes_nothing(host: VolumeHost, tmp_path: Path) -> None:
@@ -312,3 +349,36 @@ def test_copy_into_a_thin_disk_has_room_and_gives_the_rest_back(tmp_path: Path) 
     wait(host.sr.vdi_note_written(vdi, [], False))
     assert sizes(host) == [4]
     host.close()
+
+
+@pytest.mark.parametrize("way", ["from files", "to files"])
+@pytest.mark.parametrize("allocation", ["thick", "thin"])
+def test_a_disk_in_use_moves(tmp_path: Path, way: str, allocation: str) -> None:
+    volumes, files = VolumeHost(tmp_path), FileHost(tmp_path)
+    volumes.start(**({"allocation": "thin"} if allocation == "thin" else {}))
+    files.start()
+    source, target = (files, volumes) if way == "from files" else (volumes, files)
+    vdi, moved = source.make(64 * MIB).uuid, new_uuid()
+    source.write(vdi, 0, 8 * MIB, 1)
+    wait(source.sr.vdi_snapshot(vdi, VdiSpec()))
+    wait(source.sr.vdi_activate(vdi, True))
+    image = wait(target.sr.mirror_receive(VdiSpec(moved, virtual_size=64 * MIB)))
+    wait(source.sr.mirror_begin(vdi, image))
+    while wait(source.sr.mirror_state(vdi))[0] != "ready":
+        pass
+    source.write_live(vdi, 32 * MIB, 24 * MIB, 2)
+    wait(target.sr.mirror_adopt(moved, wait(source.sr.mirror_switch(vdi)), True))
+    wait(source.sr.mirror_release(vdi))
+    target.write_live(moved, 62 * MIB, MIB, 3)
+    wait(source.sr.vdi_destroy(vdi))
+    assert wait(target.sr.vdi_resize(moved, 72 * MIB)).virtual_size == 72 * MIB
+    target.write_live(moved, 71 * MIB, MIB, 4)
+    wait(target.sr.vdi_deactivate(moved))
+    content = target.content(moved)
+    assert content[: 9 * MIB] == b"\1" * 8 * MIB + bytes(MIB)
+    assert content[32 * MIB : 56 * MIB] == b"\2" * 24 * MIB
+    assert content[62 * MIB : 63 * MIB] == b"\3" * MIB and content[71 * MIB :] == b"\4" * MIB
+    for host in (source, target):
+        wait(host.sr.collect_garbage())
+        host.check()
+        host.close()
