@@ -2,7 +2,10 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
+
+from twisted.internet.defer import CancelledError
 
 from sm import errors
 from sm.attached_srs import AttachedSrs
@@ -267,16 +270,26 @@ class VdiMethods:
             if not target:
                 info = {"virtual_size": disk.virtual_size, **(vdi_info or {})}
                 spec = spec_of(info)
-                target = (await self.srs.run(dest_sr, lambda s: s.vdi_create(spec))).uuid
-                undo.push(
-                    "delete the copy",
-                    lambda: self.srs.run(dest_sr, lambda s: s.vdi_destroy(target)),
-                )
+                target = await self._created(dest_sr, spec)
+                undo.push("delete the copy", lambda: self._discard(dest_sr, target))
             content: Content = await self.srs.run(sr, lambda s: s.vdi_content(vdi, image))
             try:
                 return await self._run(dest_sr, lambda s: s.vdi_fill(target, content))
             finally:
                 await source.vdi_copied(vdi)
+
+    async def _created(self, sr: str, spec: VdiSpec) -> str:
+        """Make a disk; who gives up meanwhile finds none."""
+        try:
+            return (await self.srs.run(sr, lambda s: s.vdi_create(spec))).uuid
+        except CancelledError:
+            if spec.uuid:
+                await self._discard(sr, spec.uuid)
+            raise
+
+    async def _discard(self, sr: str, vdi: str) -> None:
+        with suppress(RpcError):
+            await self.srs.run(sr, lambda s: s.vdi_destroy(vdi))
 
     async def progress(self, sr: str, vdi: str) -> object:
         """How much of a disk that a copy or a mirror fills is there, 0..1."""

@@ -1,10 +1,12 @@
 """Drivers of the SR types on files: each SR has a worker process of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import CancelledError
 
 from sm import errors
 from sm.contract import (
@@ -26,6 +28,8 @@ from sm.drivers.mirroring import MirrorCalls
 from sm.drivers.tracking_calls import TrackingCalls
 from sm.plugins import Plugin
 from xapi_py.base.rpc.errors import RpcError
+
+T = TypeVar("T")
 
 CALL_S: Final = 60.0
 ATTACH_S: Final = 150.0
@@ -114,6 +118,19 @@ class FileDriver:
 
     async def probe_ext(self, device_config: Config, sm_config: Config) -> list[ProbeResult]:
         raise RpcError(errors.BACKEND_ERROR, "SR_OPERATION_NOT_SUPPORTED")
+
+
+async def _or_end(begin: Coroutine[Any, Any, T], end: Coroutine[Any, Any, Any]) -> T:
+    """Begin something; who gives up meanwhile ends it, as the worker goes on with it."""
+    try:
+        found = await begin
+    except CancelledError:
+        with suppress(RpcError):
+            await end
+        raise
+    finally:
+        end.close()
+    return found
 
 
 @dataclass(slots=True)
@@ -292,7 +309,7 @@ class FileBasedSr(MirrorCalls, TrackingCalls):
     async def vdi_content(self, vdi: str, image: bool = False) -> Content:
         await self._let_go(vdi)
         found = await self._call("vdi_content", vdi=vdi, image=image)
-        await self._call("begin_read", vdi=vdi)
+        await _or_end(self._call("begin_read", vdi=vdi), self._call("end_read", vdi=vdi))
         return Content(**found)
 
     async def vdi_copied(self, vdi: str) -> None:
@@ -301,7 +318,8 @@ class FileBasedSr(MirrorCalls, TrackingCalls):
     async def vdi_fill(self, vdi: str, content: Content) -> Vdi:
         self._require("VDI_CREATE")
         source = {"path": content.path, "format": content.format}
-        command = await self._call("begin_fill", vdi=vdi, content=source)
+        begin = self._call("begin_fill", vdi=vdi, content=source)
+        command = await _or_end(begin, self._call("end_fill", vdi=vdi, done=False))
         done = False
         try:
             if command:

@@ -88,10 +88,12 @@ class ContentOf:
     def end_fill(self, vdi: str, done: bool) -> Vdi:
         """The command ended: the new image is the disk's, or is thrown away."""
         sr = self._sr
-        node = self._filling.pop(vdi)
+        node = self._filling.pop(vdi, "")
+        disk = sr.disk(vdi)
+        if not node:  # it never began
+            return sr.record(disk)
         sr.keep.discard(node)
         sr.busy.pop(vdi, None)
-        disk = sr.disk(vdi)
         if not done:
             self._forget(vdi, node)
             return sr.record(disk)

@@ -6,8 +6,9 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from sm.daemon import DatapathMethods
-from sm.datapath import DatapathStore, Holder, State
+from sm.datapath import DatapathStore, Holder, Move, State
 from tests.unit.sm.storage_host import NFS, StorageHost, done
+from xapi_py.base.names import new_uuid
 
 
 @pytest.fixture
@@ -32,6 +33,34 @@ def test_attach_tells_how_to_reach_the_disk(host: StorageHost, disk: dict[str, s
     assert backend["params"] == f"/dev/sm/backend/{disk['sr']}/{disk['vdi']}"
     assert block == ["BlockDevice", {"path": backend["params"]}]
     assert host.call("DP.attach_info", **disk, dp="a") == found
+
+
+def test_who_holds_a_disk_that_moved_holds_the_new_one(tmp_path: Path) -> None:
+    store = DatapathStore(tmp_path / "paths")
+    holder = Holder("vbd/1/xvda", "1", True, State.ACTIVATED)
+    store.put("sr", "vdi", holder)
+    store.put("sr", "other", holder)
+    move = Move("sr", "vdi", "there", "moved")
+    store.put_move(move)
+    store.close()
+    store = DatapathStore(tmp_path / "paths")
+    assert store.moves() == [move]
+    store.hand_over(move)
+    for again in (store, DatapathStore(tmp_path / "paths")):
+        assert again.moves() == [] and again.holders("sr", "vdi") == {}
+        assert again.holders("there", "moved") == {holder.dp: holder}
+        assert again.of_datapath(holder.dp) == [("sr", "other"), ("there", "moved")]
+        again.close()
+
+
+def test_only_real_disks_in_use_are_mirrored(host: StorageHost, disk: dict[str, str]) -> None:
+    new = {"dest_sr": host.make_sr(), "vdi_info": {"uuid": new_uuid()}}
+    assert host.code("VDI.mirror", **disk, **new) == "SR_OPERATION_NOT_SUPPORTED"
+    assert host.call("VDI.mirror_cancel", **disk) is None
+    switch = {"dest_sr": disk["sr"], "dest_vdi": disk["vdi"]}
+    assert host.code("VDI.mirror_switch", **disk, **switch) == "SR_BACKEND_FAILURE_46"
+    assert host.call("VDI.progress", **disk) == 0.0
+    assert host.call("VDI.settled", **disk) is None
 
 
 def test_second_writer_is_refused(host: StorageHost, disk: dict[str, str]) -> None:

@@ -99,9 +99,15 @@ async def copy_data(
     params = {"sr": source.uuid, "vdi": row.uuid, "dest_sr": target.uuid, **more}
     about = {"sr": target.ref, "vdi": row.ref}
     work = on_host(call, host, "VDI.copy", params, **about, deadline_s=COPY_DEADLINE_S)
-    into: Any = more.get("dest_vdi") or more["vdi_info"]
-    made = into if isinstance(into, str) else str(into["uuid"])
-    return await following(call, host, target.uuid, made, share, work)
+    info: Any = more.get("vdi_info")
+    made = str(info["uuid"] if info else more["dest_vdi"])
+    try:
+        return await following(call, host, target.uuid, made, share, work)
+    except ApiError:
+        if info:  # a daemon that ended could not undo what it did
+            with suppress(ApiError):
+                await on_host(call, host, "VDI.destroy", {"sr": target.uuid, "vdi": made})
+        raise
 
 
 async def following(
