@@ -377,7 +377,10 @@ def find(name: str) -> Lab:
         raise LabError(f"there is no lab {name}") from None
     hosts = []
     for item in known:
-        flavour = Flavour(**item["flavour"])
+        try:
+            flavour = Flavour(**item["flavour"])
+        except TypeError:
+            raise LabError(f"lab {name} is of another version") from None
         place = Place(folder / flavour.name, item["agent_port"], ())
         hosts.append(Host(flavour, Process(place, item["pid"]), Agent(item["agent_port"])))
     return Lab(name, folder, hosts)
@@ -387,7 +390,10 @@ def names() -> list[str]:
     """Give the names of all labs that run; what ended by itself is cleared away."""
     running = []
     for path in sorted(runtime_folder().glob("*/lab.json")):
-        lab = find(path.parent.name)
+        try:
+            lab = find(path.parent.name)
+        except LabError:
+            continue
         if any(host.process.alive() for host in lab.hosts):
             running.append(lab.name)
         else:
