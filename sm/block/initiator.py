@@ -27,6 +27,14 @@ _NONE: Final = b"\xff\xff\xff\xff"
 _WORDS: Final = Struct(">II")
 _MAX_DATA: Final = 1 << 22
 _TRIES: Final = 4
+_OF_SESSIONS: Final = {
+    **{"ErrorRecoveryLevel": "0", "MaxConnections": "1", "MaxOutstandingR2T": "1"},
+    **{"InitialR2T": "Yes", "ImmediateData": "No", "DataPDUInOrder": "Yes"},
+    **{"DataSequenceInOrder": "Yes", "DefaultTime2Wait": "0", "DefaultTime2Retain": "0"},
+    **{"MaxBurstLength": "262144", "FirstBurstLength": "65536"},
+}
+"""What is negotiated in the end; LIO asks about whatever was not offered."""
+_DECLARED: Final = frozenset(["TargetAlias", "TargetPortalGroupTag", "MaxRecvDataSegmentLength"])
 
 
 class IscsiError(Exception):
@@ -35,6 +43,10 @@ class IscsiError(Exception):
 
 class Unreachable(IscsiError):
     """No connection, or it broke."""
+
+
+class HungUp(Unreachable):
+    """The target closed the connection."""
 
 
 class LoginRefused(IscsiError):
@@ -149,10 +161,12 @@ class Session:
         while length:
             try:
                 piece = self._socket.recv(min(length, 1 << 16))
+            except ConnectionResetError as problem:
+                raise HungUp("the target broke the connection") from problem
             except OSError as problem:
                 raise Unreachable(str(problem)) from problem
             if not piece:
-                raise Unreachable("the target closed the connection")
+                raise HungUp("the target closed the connection")
             pieces.append(piece)
             length -= len(piece)
         return b"".join(pieces)
@@ -177,13 +191,13 @@ class Session:
         wanted = {"HeaderDigest": "None", "DataDigest": "None"}
         wanted["MaxRecvDataSegmentLength"] = "262144"
         if target:
-            wanted |= {"ErrorRecoveryLevel": "0", "MaxConnections": "1", "ImmediateData": "No"}
-            wanted |= {"InitialR2T": "Yes", "DefaultTime2Wait": "0", "DefaultTime2Retain": "0"}
-        self._login(1, 3, wanted, leave=True)
+            wanted |= _OF_SESSIONS
+        asked = self._login(1, 3, wanted, leave=True)
         for _ in range(8):
             if self._left:
                 return
-            self._login(1, 3, {}, leave=True)
+            answers = {k: v for k, v in asked if k not in wanted and k not in _DECLARED}
+            asked = self._login(1, 3, answers, leave=True)
         raise LoginRefused("the log-in does not end")
 
     def _login(
@@ -195,7 +209,10 @@ class Session:
         self._send(head, _texts(pairs))
         found: list[tuple[str, str]] = []
         while True:
-            answer, data = self._receive()
+            try:
+                answer, data = self._receive()
+            except HungUp as problem:  # what LIO does with who offers no CHAP
+                raise LoginRefused(str(problem)) from problem
             if answer[0] & 0x3F != _LOGIN_ANSWER:
                 raise LoginRefused("the target answers something else")
             if answer[36]:
@@ -314,7 +331,20 @@ def _portals(pairs: list[tuple[str, str]]) -> list[Portal]:
 
 
 def discover(address: str, port: int, initiator: str, chap: Chap) -> list[Portal]:
-    """List the targets behind a portal.  Errors: as ``Session``."""
+    """List the targets behind a portal.  Errors: as ``Session``.
+
+    Where passwords are refused it is tried without: LIO does not check them for
+    discovery unless it has some of its own, and then refuses whoever offers any.
+    """
+    try:
+        return _discover(address, port, initiator, chap)
+    except LoginRefused:
+        if not chap.user:
+            raise
+        return _discover(address, port, initiator, Chap())
+
+
+def _discover(address: str, port: int, initiator: str, chap: Chap) -> list[Portal]:
     session = Session(address, port)
     try:
         session.log_in(initiator, "", chap)

@@ -42,7 +42,10 @@ def configuration(devices: Sequence[str], *, udev: bool) -> str:
     """Give LVM's settings for commands about some devices.  Pure."""
     accept = [f'"a|^{os.path.realpath(d)}$|"' for d in devices]
     filters = ", ".join([*accept, '"r|.*|"'])
-    parts = [f"devices {{ use_devicesfile=0 global_filter=[ {filters} ] scan_lvs=0 }}"]
+    seen = f"use_devicesfile=0 global_filter=[ {filters} ] scan_lvs=0"
+    # Which path or multipath device is used is decided before: LVM would refuse the path
+    # of a LUN that was used as a multipath device some time ago.
+    parts = [f"devices {{ {seen} multipath_component_detection=0 }}"]
     parts += ["backup { backup=0 archive=0 }", "global { event_activation=0 use_lvmpolld=0 }"]
     if not udev:
         parts.append("activation { udev_sync=0 udev_rules=0 }")

@@ -55,19 +55,22 @@ class RealHost(FileHost):
     def group(self) -> str:
         return PREFIX + self.sr_uuid
 
-    def show(self, vdi: str) -> str:
+    def show(self, vdi: str, *, writable: bool) -> str:
         """A file with the disk's content."""
-        return str(wait(self.sr.vdi_path(vdi, True)))
+        return str(wait(self.sr.vdi_path(vdi, writable)))
 
     def write(self, vdi: str, offset: int, length: int, pattern: int) -> None:
-        run("qemu-io", "-f", "raw", "-c", f"write -P {pattern} {offset} {length}", self.show(vdi))
+        path = self.show(vdi, writable=True)
+        run("qemu-io", "-f", "raw", "-c", f"write -P {pattern} {offset} {length}", path)
         wait(self.sr.vdi_note_written(vdi, [], False))
 
     def holds(self, vdi: str, *pieces: tuple[int, int, int]) -> None:
         """Check pieces (offset, length, pattern) of a disk."""
         reads = [w for o, n, p in pieces for w in ("-c", f"read -P {p} {o} {n}")]
         done = subprocess.run(
-            ["qemu-io", "-r", "-f", "raw", *reads, self.show(vdi)], capture_output=True, text=True
+            ["qemu-io", "-r", "-f", "raw", *reads, self.show(vdi, writable=False)],
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0 and "failed" not in done.stdout, done.stdout + done.stderr
         wait(self.sr.vdi_note_written(vdi, [], False))
@@ -136,7 +139,7 @@ def journey(host: RealHost) -> str:
     host.holds(clone, (0, MIB, 1), (MIB, MIB, 0))
     wait(host.sr.vdi_destroy(clone))
     wait(host.sr.collect_garbage())
-    pieces = (0, MIB, 3), (MIB, MIB, 2), (2 * MIB, 100 * MIB, 0), (127 * MIB, MIB, 4)
+    pieces = (0, MIB, 3), (MIB, MIB, 2), (2 * MIB, 4 * MIB, 0), (127 * MIB, MIB, 4)
     host.holds(vdi, *pieces)
     assert len(host.vdis()) == 1 and len(host.volumes()) == 2
     wait(host.sr.detach())
@@ -208,7 +211,7 @@ def failing(host: RealHost, method: str = "create", **change: str) -> tuple[str,
 
 def test_iscsi_with_chap_and_two_paths(tmp_path: Path) -> None:
     host = RealHost(tmp_path, "lvmoiscsi", target=PORTALS, localIQN=ME)
-    with target(tmp_path):
+    with target():
         assert failing(host)[0] == "96"
         assert failing(host, targetIQN=IQN)[0] == "68"
         assert failing(host, targetIQN=IQN, chapuser=USER, chappassword="wrong")[0] == "68"

@@ -1,6 +1,7 @@
-"""Targets and adapters for storage tests inside the lab: tgt, scsi_debug, FCoE.  Needs root."""
+"""Targets and adapters of the kernel for storage tests inside the lab: LIO, scsi_debug, FCoE."""
 
 import contextlib
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -33,38 +34,72 @@ def _works(*command: str) -> bool:
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
-def admin(mode: str, op: str, *options: str) -> None:
-    sh("tgtadm", "--lld", "iscsi", "--mode", mode, "--op", op, *options)
+CONFIG = Path("/sys/kernel/config/target")
+
+
+def put(path: Path, value: object) -> None:
+    """Set an attribute of the kernel's target."""
+    path.write_text(str(value))
+
+
+def configfs() -> None:
+    if not CONFIG.parent.joinpath("target").exists() and not os.path.ismount(CONFIG.parent):
+        sh("mount", "-t", "configfs", "configfs", str(CONFIG.parent))
+
+
+class Lun:
+    """A disk of the kernel's target, in memory."""
+
+    def __init__(self, name: str, megabytes: int) -> None:
+        sh("modprobe", "target_core_mod")
+        configfs()
+        self.folder = CONFIG / "core" / "rd_mcp_0" / name
+        self.folder.mkdir(parents=True)
+        put(self.folder / "control", f"rd_pages={megabytes * 256}")
+        put(self.folder / "enable", 1)
+        put(self.folder / "wwn" / "vpd_unit_serial", "5ca1ab1e00112233")
 
 
 @contextlib.contextmanager
-def target(folder: Path, size: int = 1024 * MIB) -> Iterator[None]:
-    """A target that answers at all addresses, ``PORTALS`` among them; mutual CHAP, one LUN."""
-    image = folder / "lun"
-    with image.open("wb") as file:
-        file.truncate(size)
-    daemon = subprocess.Popen(["tgtd", "-f"], stderr=subprocess.DEVNULL)
+def target(megabytes: int = 256) -> Iterator[None]:
+    """LIO at both ``PORTALS`` with one LUN and mutual CHAP; discovery is open."""
+    disk = Lun("store0", megabytes).folder
+    sh("modprobe", "iscsi_target_mod")
+    group = CONFIG / "iscsi" / IQN / "tpgt_1"
+    lun = group / "lun" / "lun_0"
+    lun.mkdir(parents=True)
+    (lun / "disk").symlink_to(disk)
+    access = group / "acls" / ME
+    (access / "lun_0").mkdir(parents=True)
+    (access / "lun_0" / "lun").symlink_to(lun)
+    for name, value in (
+        ("userid", USER),
+        ("password", PASSWORD),
+        ("userid_mutual", TARGET_USER),
+        ("password_mutual", TARGET_PASSWORD),
+    ):
+        put(access / "auth" / name, value)
+    put(group / "attrib" / "authentication", 1)
+    portals = [group / "np" / f"{address}:3260" for address in PORTALS.split(",")]
+    for portal in portals:
+        portal.mkdir(parents=True)
+    put(group / "enable", 1)
     try:
-        until(lambda: _works("tgtadm", "--lld", "iscsi", "--mode", "target", "--op", "show"))
-        admin("target", "new", "--tid", "1", "-T", IQN)
-        admin("logicalunit", "new", "--tid", "1", "--lun", "1", "-b", str(image))
-        admin("target", "bind", "--tid", "1", "-I", "ALL")
-        for user, password in ((USER, PASSWORD), (TARGET_USER, TARGET_PASSWORD)):
-            admin("account", "new", "--user", user, "--password", password)
-        admin("account", "bind", "--tid", "1", "--user", USER)
-        admin("account", "bind", "--tid", "1", "--user", TARGET_USER, "--outgoing")
         yield
     finally:
         sh("iscsiadm", "-m", "session", "-u", check=False)
-        daemon.kill()
-        daemon.wait()
+        put(group / "enable", 0)
+        (access / "lun_0" / "lun").unlink()
+        (lun / "disk").unlink()
+        for folder in (access / "lun_0", access, lun, *portals, group, group.parent, disk):
+            folder.rmdir()
 
 
 @contextlib.contextmanager
 def path_cut(address: str = "127.0.0.2") -> Iterator[None]:
     """Nothing reaches a portal meanwhile."""
     chain = f"type filter hook output priority 0; ip daddr {address} drop;"
-    rules = f"table inet cut {{ chain out {{ {chain} }} }}"
+    rules = f"table inet cut {{ chain out {{ {chain} }}; }}\n"
     subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
     try:
         yield
@@ -82,27 +117,19 @@ def adapter(megabytes: int = 512) -> Iterator[None]:
         until(lambda: _works("rmmod", "scsi_debug"))
 
 
-CONFIG = Path("/sys/kernel/config/target")
-
-
 def _wwpn(nic: str) -> str:
     mac = Path(f"/sys/class/net/{nic}/address").read_text().strip()
     return f"20:00:{mac}"
 
 
 @contextlib.contextmanager
-def fcoe(initiator: str = "eth1", server: str = "eth2", megabytes: int = 512) -> Iterator[None]:
+def fcoe(initiator: str = "eth1", server: str = "eth2", megabytes: int = 256) -> Iterator[None]:
     """FCoE between two NICs that are one cable: VN2VN, a disk in memory behind the second."""
-    for module in ("target_core_mod", "tcm_fc", "fcoe"):
+    disk = Lun("fcoe0", megabytes).folder
+    for module in ("tcm_fc", "fcoe"):
         sh("modprobe", module)
     for nic in (initiator, server):
         sh("ip", "link", "set", nic, "mtu", "3000", "up")
-    if not CONFIG.exists():
-        sh("mount", "-t", "configfs", "configfs", "/sys/kernel/config")
-    disk = CONFIG / "core" / "rd_mcp_0" / "fcoe0"
-    disk.mkdir(parents=True)
-    (disk / "control").write_text(f"rd_pages={megabytes * 256}")
-    (disk / "enable").write_text("1")
     group = CONFIG / "fc" / _wwpn(server) / "tpgt_1"
     lun = group / "lun" / "lun_0"
     lun.mkdir(parents=True)
@@ -119,3 +146,8 @@ def fcoe(initiator: str = "eth1", server: str = "eth2", megabytes: int = 512) ->
         for nic in (initiator, server):
             with contextlib.suppress(OSError):
                 (control / "destroy").write_text(nic)
+        with contextlib.suppress(OSError):
+            (access / "lun").unlink()
+            (lun / "disk").unlink()
+            for folder in (access, access.parent, lun, group, group.parent, disk):
+                folder.rmdir()
