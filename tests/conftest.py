@@ -47,6 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kill-rounds", type=int, default=8, metavar="N", help="daemons killed under load"
     )
+    parser.addoption(
+        "--storage-kill-rounds", type=int, default=9, metavar="N", help="kills under disks' work"
+    )
     parser.addoption("--failed-to", metavar="FILE", help="write the names of failed tests there")
     parser.addoption("--kill-seed", type=int, default=1, metavar="N", help="order and moments")
 

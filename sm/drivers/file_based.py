@@ -39,6 +39,8 @@ CREATE_S: Final = 660.0
 IDLE_S: Final = 120.0
 """A copy or merge without progress for so long is given up."""
 POLL_S: Final = 0.1
+MERGED: Final = ("ready", "pending", "concluded")
+"""States of a backend's merge that wait for us."""
 WATCH_S: Final = 0.5
 """How often room is made for disks that grow; 0 for never."""
 
@@ -405,9 +407,9 @@ class FileBasedSr(MirrorCalls, TrackingCalls):
 
     async def _merge_live(self, now: _Collecting) -> None:
         state = ""
-        while now.disks and state not in ("ready", "concluded"):
+        while now.disks and state not in MERGED:
             state, _ = await self._call("gc_progress")
-            if state not in ("ready", "concluded"):
+            if state not in MERGED:
                 await self._settings.children.sleep(POLL_S)
 
     async def vdi_holders(self, vdi: str) -> list[Mapping[str, str]]:

@@ -41,6 +41,7 @@ class Backends:
         self._modes: dict[str, str] = {}
         self._lent: dict[str, str] = {}
         self._came: dict[str, tuple[str, str]] = {}
+        self._died: set[str] = set()
 
     def daemon(self, vdi: str) -> StorageDaemon:
         """The process of a disk, running or not."""
@@ -97,6 +98,7 @@ class Backends:
         if self.is_active(vdi) and self.daemon(vdi).running():
             return
         self.stop(vdi)
+        self.reclaim(vdi, node)
         self._start(vdi, node, ACTIVE, writable=writable)
 
     def address(self, vdi: str) -> tuple[Path, str]:
@@ -116,6 +118,13 @@ class Backends:
         self._came.pop(vdi, None)
         self._images.let_go(vdi)
         self._note(vdi).unlink(missing_ok=True)
+
+    def reclaim(self, vdi: str, node: str) -> None:
+        """Free what the last backend of a disk left in its image, if it was killed."""
+        if vdi in self._died:
+            self._died.discard(vdi)
+            with self._images.at_hand(node):
+                self._images.reclaim(node)
 
     def show(self, vdi: str, node: str, *, writable: bool) -> Path:
         """Show a disk as a file.  Errors: VDI_IN_USE to write to an active one."""
@@ -203,8 +212,10 @@ class Backends:
     def stop(self, vdi: str) -> None:
         """End the backend of a disk, if it has one."""
         if self._modes.pop(vdi, None) is not None or os.path.exists(self._note(vdi)):
-            self._lent.pop(vdi, None)
-            self.daemon(vdi).stop()
+            lent, daemon = self._lent.pop(vdi, None), self.daemon(vdi)
+            if lent is None and not daemon.running():
+                self._died.add(vdi)
+            daemon.stop()
             self._came.pop(vdi, None)
             self._images.let_go(vdi)
             self._note(vdi).unlink(missing_ok=True)
@@ -237,9 +248,9 @@ class Backends:
         """State and progress of such a merge."""
         return MergeJob(self.daemon(vdi)).state()
 
-    def finish_merge(self, vdi: str) -> None:
+    def finish_merge(self, vdi: str, into: str) -> None:
         """Let the disk use the parent."""
-        MergeJob(self.daemon(vdi)).finish()
+        MergeJob(self.daemon(vdi)).finish(self._images.path(into))
 
     def cancel_merge(self, vdi: str) -> None:
         """Give such a merge up."""

@@ -100,16 +100,15 @@ class Collector:
         """Put a fresh image on top of a disk in use."""
         sr, disk, top = self._sr, self._sr.disk(merge.disk), new_uuid()
         with sr.new_images() as made, disk_errors():
-            sr.images.make(top, sr.images.nodes[merge.node].virtual_size, merge.node)
+            sr.images.make(top, sr.images.nodes[merge.node].virtual_size, merge.node, room=True)
             made.append(top)
-            sr.images.make_room(top)
             sr.images.sync()
             sr.switch(disk, top, made)
             sr.put(replace(disk, node=top), changes={f"journal/{disk.uuid}": None})
         sr.images.trim(merge.node)
 
     def progress(self) -> tuple[str, float]:
-        """State of the merge a backend does ("concluded": call ``finish``), and 0..1."""
+        """State of the merge a backend does (``MERGED``: call ``finish``), and 0..1."""
         assert self._merge is not None
         return self._sr.backends.merge_state(self._merge.live)
 
@@ -120,9 +119,11 @@ class Collector:
             return
         sr = self._sr
         if merge.live:
-            sr.backends.finish_merge(merge.live)
+            sr.backends.finish_merge(merge.live, merge.into)
         sr.hook("merged")
         with disk_errors():
+            if not merge.live:  # a run before this one may have been killed
+                sr.images.reclaim(merge.into)
             sr.images.end_merge(merge.into, disk=bool(merge.disk))
             sr.images.look_at(merge.into)
             if merge.disk:

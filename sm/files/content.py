@@ -168,6 +168,7 @@ class ContentOf:
         disk = sr.find(vdi)
         if disk is not None:
             if disk.node in sr.images.nodes:
+                sr.backends.reclaim(vdi, disk.node)
                 sr.images.closed(disk.node)
             sr.images.look_at(disk.node)
             sr.notify("vdi", sr.uuid, vdi)

@@ -11,6 +11,8 @@ from sm.files.record_log import sync_folder
 from sm.images import qcow2
 
 SUFFIXES = (".qcow2", ".raw")
+UNFINISHED = ".new"
+"""What the names of images end in until they are whole."""
 
 
 class FileImages(Images):
@@ -92,9 +94,12 @@ class FileImages(Images):
         finally:
             os.close(descriptor)
 
-    def make(self, name: str, size: int, parent: str = "", *, raw: bool = False) -> None:
+    def make(
+        self, name: str, size: int, parent: str = "", *, raw: bool = False, room: bool = False
+    ) -> None:
         path = self.folder / f"{name}{'.raw' if raw else '.qcow2'}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        unfinished = path.with_name(path.name + UNFINISHED)
+        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             if raw:
                 os.ftruncate(descriptor, size)
@@ -107,8 +112,9 @@ class FileImages(Images):
                     os.pwrite(descriptor, piece, start)
                 os.ftruncate(descriptor, qcow2.file_bytes(size))
             os.fsync(descriptor)
+            os.rename(unfinished, path)
         except BaseException:
-            path.unlink()
+            unfinished.unlink(missing_ok=True)
             raise
         finally:
             os.close(descriptor)
@@ -116,6 +122,10 @@ class FileImages(Images):
 
     def sync(self) -> None:
         sync_folder(self.folder)
+
+    def repair(self) -> None:
+        for left in self.folder.glob(f"*{UNFINISHED}"):
+            left.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
         for suffix in SUFFIXES:

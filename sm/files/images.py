@@ -42,9 +42,12 @@ class Images:
         self.look_at(name)
         return self.nodes[name]
 
-    def make(self, name: str, size: int, parent: str = "", *, raw: bool = False) -> None:
+    def make(
+        self, name: str, size: int, parent: str = "", *, raw: bool = False, room: bool = False
+    ) -> None:
         """Make an image without data, durably once ``sync`` was called and records committed.
 
+        ``room``: with space to write to it, as ``make_room`` gives.
         Errors: OSError, RpcError; then nothing is left.
         """
         raise NotImplementedError
@@ -78,6 +81,16 @@ class Images:
 
     def repair(self) -> None:
         """Finish what a killed process began with single images."""
+
+    def reclaim(self, name: str) -> None:
+        """Free what an image's writer had set aside when it was killed; nobody has it open.
+
+        Failing at that costs space only: it is logged.
+        """
+        node = self.nodes.get(name)
+        if node is not None and node.format == "qcow2":
+            qemu.reclaim(self.alone(name))
+            self.look_at(name)
 
     def forget_missing(self, needed: Callable[[str], bool]) -> None:
         """Forget what is known of images that are gone, unless ``needed``."""

@@ -23,6 +23,7 @@ class MergeJob:
             "base-node": node_name(into),
             "backing-file": into.name,
             "auto-dismiss": False,
+            "auto-finalize": False,
         }
         if arguments["device"] == arguments["top-node"]:
             del arguments["backing-file"]
@@ -31,7 +32,7 @@ class MergeJob:
     def state(self) -> tuple[str, float]:
         """State of the merge, and how much is done, 0..1; "" when there is none.
 
-        States are QEMU's: "ready" waits for ``finish``, "concluded" is over.
+        States are QEMU's: "ready" and "pending" wait for ``finish``, "concluded" is over.
         """
         jobs = [j for j in self._daemon.command("query-jobs") if j["id"] == "merge"]
         if not jobs:
@@ -43,8 +44,12 @@ class MergeJob:
         total = max(1, job["total-progress"])
         return str(job["status"]), min(1.0, job["current-progress"] / total)
 
-    def finish(self) -> None:
-        """Let the disk use the parent, once the merge is ready or concluded."""
+    def finish(self, into: Path) -> None:
+        """Let the disk use the parent, once all data is there durably.
+
+        QEMU does not see to that: it names the parent in the header above while the
+        parent's tables are only in its memory, and whoever kills it then loses data.
+        """
         state, _ = self.state()
         if state == "ready":
             self._daemon.command("job-complete", {"id": "merge"})
@@ -52,7 +57,11 @@ class MergeJob:
         while state != "concluded":
             if time.monotonic() > end:
                 raise errors.backend_failure(errors.EIO, "the merge does not end")
-            time.sleep(0.005)
+            if state == "pending":
+                self._daemon.flush_image(into)
+                self._daemon.command("job-finalize", {"id": "merge"})
+            else:
+                time.sleep(0.005)
             state, _ = self.state()
         self._daemon.command("job-dismiss", {"id": "merge"})
         self._daemon.drop_unused()

@@ -103,9 +103,8 @@ class FileSr(SrState):
             raise errors.backend_failure(errors.VDI_EXISTS, uuid)
         with self.new_images() as made, disk_errors():
             if not ready:
-                self.images.make(node, size, raw=raw)
+                self.images.make(node, size, raw=raw, room=True)
             made.append(node)
-            self.images.make_room(node)
             self.images.sync()
             disk = new_disk(uuid, node, spec)
             self.put(disk)
@@ -166,20 +165,17 @@ class FileSr(SrState):
         node, old = self.images.examine(disk.node), disk.node
         share = node.empty and node.parent and not self.backends.is_running(disk.uuid)
         base = node.parent if share else old
-        self.images.make(copy.node, node.virtual_size, base)
+        self.images.make(copy.node, node.virtual_size, base, room=not snapshot)
         made.append(copy.node)
-        if not snapshot:
-            self.images.make_room(copy.node)
         tracked = disk.tracked and snapshot
         if share and not tracked:
             self.images.sync()
             self.put(copy)
             return
         top = new_uuid()
-        self.images.make(top, node.virtual_size, base)
+        room = not disk.members.get("is_a_snapshot")
+        self.images.make(top, node.virtual_size, base, room=room)
         made.append(top)
-        if not disk.members.get("is_a_snapshot"):
-            self.images.make_room(top)
         if disk.tracked:
             self.tracking.start(top)
         self.images.sync()
@@ -207,9 +203,8 @@ class FileSr(SrState):
             source = self.push_down(source, made)
             node = self.images.nodes[source.node]
             top = new_uuid()
-            self.images.make(top, node.virtual_size, node.parent)
+            self.images.make(top, node.virtual_size, node.parent, room=True)
             made.append(top)
-            self.images.make_room(top)
             self.images.sync()
             moved = replace(disk.with_members(cbt_enabled=False), node=top)
             changes = self.tracking.unlink(vdi, keep_changes=False)
@@ -301,9 +296,8 @@ class FileSr(SrState):
             base = disk.node
         with self.new_images() as made, disk_errors():
             top = new_uuid()
-            self.images.make(top, self.images.nodes[base].virtual_size, base)
+            self.images.make(top, self.images.nodes[base].virtual_size, base, room=True)
             made.append(top)
-            self.images.make_room(top)
             self.images.sync()
             self.put(replace(disk, node=top, reset_base=base))
         if disk.node != base:

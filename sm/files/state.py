@@ -283,8 +283,7 @@ class SrState:
         if node.parent and node.empty:
             return disk
         top = new_uuid()
-        self.images.make(top, node.virtual_size, disk.node)
+        room = not disk.members.get("is_a_snapshot")
+        self.images.make(top, node.virtual_size, disk.node, room=room)
         made.append(top)
-        if not disk.members.get("is_a_snapshot"):
-            self.images.make_room(top)
         return replace(disk, node=top)

@@ -20,12 +20,15 @@ from typing import Any, Final
 
 from sm import errors
 from sm.files import qemu
+from xapi_py.base.nbd.client import NbdClient
 from xapi_py.base.rpc.errors import RpcError
 
 START_TIMEOUT_S: Final = 20.0
 CALL_TIMEOUT_S: Final = 60.0
 EXIT_TIMEOUT_S: Final = 30.0
 MAX_SOCKET_PATH: Final = 107
+FLUSHING: Final = "flush"
+"""The export of an image below a disk's own, while it is flushed."""
 READ_ONLY: Final = "-ro"
 """What the name of an active disk's second export, for readers, ends in."""
 
@@ -157,8 +160,26 @@ class StorageDaemon:
         name = f"{self.disk}{READ_ONLY}"
         exports = self.command("query-block-exports")
         if all(e["id"] != "reader" for e in exports):
-            self._add_export("reader", str(exports[0]["node-name"]), name, writable=False)
+            self._add_export("reader", self.image(), name, writable=False)
         return name
+
+    def flush_image(self, image: Path) -> None:
+        """Have an open image on its medium with all its tables.
+
+        Errors: those of ``sm.files.qemu.failure``, 200.
+        """
+        name = node_name(image)
+        if any(e["id"] == FLUSHING for e in self.command("query-block-exports")):
+            self._remove_export(FLUSHING)
+        self._add_export(FLUSHING, name, name, writable=False)
+        try:
+            client = NbdClient(str(self.nbd_path), name)
+            client.flush()
+            client.close()
+        except OSError as problem:
+            raise errors.backend_failure(errors.EIO, f"{image.name}: {problem}") from problem
+        finally:
+            self._remove_export(FLUSHING)
 
     def connected(self) -> bool:
         """Whether a process is connected to the disk's socket."""
@@ -194,7 +215,8 @@ class StorageDaemon:
 
     def image(self) -> str:
         """The node name of the image that takes the disk's writes now."""
-        return str(self.command("query-block-exports")[0]["node-name"])
+        exports = self.command("query-block-exports")
+        return str(next(e["node-name"] for e in exports if e["id"] != FLUSHING))
 
     def written_end(self, image: Path) -> int:
         """Offset behind the last byte written to an image since it was opened."""

@@ -38,6 +38,12 @@ SLACK: Final = 4 * 1024**2
 MARGIN: Final = 1024**2
 
 
+def first_size(size: int, *, room: bool, thin: bool) -> int:
+    """Give the bytes of the volume of a new qcow2 image, with or without room for data."""
+    head, full = qcow2.file_bytes(size), qcow2.full_bytes(size)
+    return (min(full, head + STEP) if thin else full) if room else head + MARGIN
+
+
 class VolumeImages(Images):
     """The images of one SR.  ``mine`` tells whether this host may change volumes."""
 
@@ -145,11 +151,13 @@ class VolumeImages(Images):
 
     # -- making and deleting
 
-    def make(self, name: str, size: int, parent: str = "", *, raw: bool = False) -> None:
+    def make(
+        self, name: str, size: int, parent: str = "", *, raw: bool = False, room: bool = False
+    ) -> None:
         volume = f"{RAW if raw else QCOW2}{name}"
         record: Record = {"parent": parent, "size": size, "format": "raw" if raw else "qcow2"}
         length = size if raw else qcow2.file_bytes(size)
-        self.group.make(volume, length if raw else length + MARGIN)
+        self.group.make(volume, length if raw else first_size(size, room=room, thin=self.thin))
         try:
             if not raw:
                 below = (self._volume(parent), self.nodes[parent].format) if parent else ()
