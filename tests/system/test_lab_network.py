@@ -13,7 +13,7 @@ from tests.xenlab.lab import Host
 pytestmark = pytest.mark.system
 
 TIMEOUT_S = 900
-ENVIRONMENT = "XAPI_PY_DAEMON_INSIDE=1 XAPI_PY_DATAPATH=system XAPI_PY_LONGEST_GAP_S=5"
+ENVIRONMENT = "XAPI_PY_DAEMON_INSIDE=1 XAPI_PY_DATAPATH=system XAPI_PY_LONGEST_GAP_S=2"
 ENVIRONMENT += " XAPI_PY_TOLD_WITHIN_S=6"
 FILES = (
     "tests/contract/backends/test_network_backend.py",
