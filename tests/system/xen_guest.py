@@ -9,7 +9,8 @@ from tests.xenlab.lab import Host
 
 VM = "7c1f1a52-0000-4000-8000-000000000011"
 NAME = "devices"
-BRIDGE = "xenbr0"
+BRIDGE = "guests0"
+LOG = f"/var/log/xen/console/guest-{NAME}.log"
 VIF = {"device": "0", "mac": "00:16:3e:00:00:10", "bridge": BRIDGE}
 
 
@@ -22,12 +23,17 @@ class Bench:
         self.daemon = XenDaemon(host)
 
     def networkd(self) -> None:
-        """Start the network daemon with a bridge that the control domain is in."""
+        """Start the network daemon with a bridge that the control domain is in.
+
+        The daemon would take over the card we come in by, had an installer not named another.
+        """
         program = (
             f"cd {PROJECT} && exec python3 -m xcp_networkd --backend bridge "
             f"--socket {FOLDER}/networkd.sock --state {STATE} --log-file {FOLDER}/networkd.log"
         )
         self.host.output(
+            "mkdir -p /etc/firstboot.d/data; "
+            "echo LABEL=eth2 >/etc/firstboot.d/data/management.conf; "
             f"mkdir -p {FOLDER} {STATE}; ip link add {BRIDGE} type bridge; "
             f"ip addr add 10.9.8.1/24 dev {BRIDGE}; ip link set {BRIDGE} up; "
             f"setsid bash -c {shlex.quote(program)} >{FOLDER}/networkd.out 2>&1 </dev/null & "
@@ -37,7 +43,10 @@ class Bench:
     def stop(self) -> None:
         """End both."""
         self.daemon.stop()
-        self.host.run(f"kill $(cat {FOLDER}/networkd.pid); ip link del {BRIDGE}")
+        self.host.run(
+            f"kill $(cat {FOLDER}/networkd.pid); ip link del {BRIDGE}; ip link del xenbr2; "
+            "rm /etc/firstboot.d/data/management.conf"
+        )
 
     def call(self, method: str, **params: Any) -> Any:
         """Make a call about the guest."""
@@ -45,15 +54,18 @@ class Bench:
 
     def guest(self, ty: str = "PV", **more: Any) -> None:
         """Start the guest and wait until it is up; what an earlier test left is ended."""
-        state = self.states().get(VM)
-        if state not in (None, "Halted"):
+        if self.state() not in ("", "Halted"):
             self.call("VM.shutdown", force=True)
-        self.host.run(f"rm -f /var/log/xen/console/guest-{NAME}.log")
+        self.host.run(f"rm -f {LOG}")
         md = metadata(VM, NAME, ty) | more
         md["vm"]["pv"]["cmdline"] += " guest.ip=10.9.8.2/24"
         self.daemon.call("VM.import_metadata", md=md)
         self.call("VM.start")
         self.said(f"GUEST READY {NAME}")
+
+    def state(self) -> str:
+        """Give the guest's power state, nothing for none."""
+        return self.states().get(VM, "")
 
     def states(self) -> dict[str, str]:
         """Give the power states of all VMs."""
@@ -87,6 +99,6 @@ def remember(bench: Bench, word: str) -> None:
 
 def remembered(bench: Bench, word: str) -> None:
     """Make sure that the guest still knows it, and still runs."""
-    bench.host.run(f"echo >/var/log/xen/console/guest-{NAME}.log")
+    bench.host.run(f": >{LOG}")
     bench.type("echo FOUND-$(cat /kept)-")
     bench.said(f"FOUND-{word}-")
