@@ -65,13 +65,14 @@ class Control:
     ) -> bool:
         """Ask the guest to stop; whether it took notice in time.
 
-        An emulated machine without drivers is stopped at once instead.
+        An emulated machine without drivers has its power button pressed; one that
+        does not obey in time, or is to be reset, is stopped at once.
         """
         domain = self._domains.get(domid)
         if self.shutdown_reason(domid) is not None:
             return True
         if domain.hvm and not self._host.xc.hvm_param(domid, HvmParam.CALLBACK_IRQ):
-            self._host.xc.shutdown(domid, _CODES[request])
+            await self._without_drivers(domid, request, ack_timeout_s)
             return True
         path = f"{paths.home(domid)}/control/shutdown"
         await self._host.store.transaction(lambda tx: _ask(tx, domid, request))
@@ -86,6 +87,13 @@ class Control:
             return await self._host.store.wait_until(watched, noticed, ack_timeout_s)
         except StoreTimeout:
             return False
+
+    async def _without_drivers(self, domid: int, request: GuestRequest, timeout_s: float) -> None:
+        if request != "reboot":
+            self._host.xc.send_trigger(domid, "power")
+            if await self.wait_shutdown(domid, timeout_s) is not None:
+                return
+        self._host.xc.shutdown(domid, _CODES[request])
 
     async def wait_shutdown(self, domid: int, timeout_s: float) -> ShutdownReason | None:
         """Wait until the domain has stopped; None when it did not in time."""

@@ -218,15 +218,32 @@ def test_a_guest_that_takes_no_notice_is_reported_in_time(host: Host) -> None:
     assert outcome(asked) is False
 
 
-def test_a_machine_without_drivers_is_stopped_at_once(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    md = make_md()
-    domid = done(host.backend.create(md, SIZE))
-    assert done(host.backend.request_shutdown(domid, "poweroff", 60))
+def test_a_machine_without_drivers_has_its_power_button_pressed(host: Host) -> None:
+    domid = done(host.backend.create(make_md(), SIZE))
+    asked = begun(host.backend.request_shutdown(domid, "poweroff", 60))
+    assert ("send_trigger", (domid, "power")) in host.xen.xen.calls
+    host.xen.xen.shutdown(domid, 0)
+    host.xen._told()
+    assert outcome(asked)
+    assert host.server.value(f"/local/domain/{domid}/control/shutdown") is None
+
+
+def test_a_machine_that_ignores_its_power_button_is_stopped(host: Host) -> None:
+    domid = done(host.backend.create(make_md(), SIZE))
+    asked = begun(host.backend.request_shutdown(domid, "poweroff", 60))
+    host.clock.advance(59)
+    assert not asked.called
+    host.clock.advance(1)
+    assert outcome(asked)
     found = host.backend.find(UUID)
     assert found is not None and found.shutdown is ShutdownReason.POWEROFF
-    assert host.server.value(f"/local/domain/{domid}/control/shutdown") is None
+
+
+def test_a_machine_without_drivers_is_reset_at_once(host: Host) -> None:
+    domid = done(host.backend.create(make_md(), SIZE))
+    assert done(host.backend.request_shutdown(domid, "reboot", 60))
+    found = host.backend.find(UUID)
+    assert found is not None and found.shutdown is ShutdownReason.REBOOT
 
 
 def test_a_machine_with_drivers_is_asked(host: Host) -> None:
