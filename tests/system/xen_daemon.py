@@ -122,11 +122,11 @@ class XenDaemon(Calls):
         return self.host.run(f"cat {FOLDER}/log").stdout
 
     def until(self, what: str, holds: Callable[[], Any], limit_s: float = 120.0) -> Any:
-        """Wait for something a guest does by itself."""
+        """Wait for something a guest does by itself; looking often costs time there."""
         deadline = time.monotonic() + limit_s
         while not (found := holds()):
             assert time.monotonic() < deadline, f"not within {limit_s:g} s: {what}\n{self.log()}"
-            time.sleep(0.25)
+            time.sleep(1.0)
         return found
 
     def state(self, vm: str) -> str:
@@ -141,11 +141,14 @@ class XenDaemon(Calls):
 
     def wait_for_console(self, name: str, words: str, limit_s: float = 240.0) -> None:
         """Wait until a guest has written something to its console."""
-        log = f"/var/log/xen/console/guest-{name}.log"
+        self.wait_for_text(f"/var/log/xen/console/guest-{name}.log", words, limit_s)
+
+    def wait_for_text(self, path: str, words: str, limit_s: float = 240.0) -> None:
+        """Wait until a line of a file has certain words; nothing polls meanwhile."""
         script = (
-            f"for i in $(seq {int(limit_s * 4)}); do grep -qF {shlex.quote(words)} {log} "
-            "2>/dev/null && exit 0; sleep 0.25; done; "
-            f"tail -c 1000 {log}; exit 1"
+            f"exec 3< <(exec tail -n +1 -F {path} 2>/dev/null); "
+            f"timeout {limit_s:.0f} grep -qFm1 -e {shlex.quote(words)} <&3; found=$?; kill $!; "
+            f"[ $found = 0 ] || {{ tail -c 1000 {path}; exit 1; }}"
         )
         self.host.output(script, timeout=limit_s + 30)
 

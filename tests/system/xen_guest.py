@@ -79,7 +79,15 @@ class Bench:
         """Type a command at the guest's console."""
         path = self.call("CONSOLE.open", protocol="vt100")["path"]
         line = shlex.quote(command + "\n")
-        self.host.output(f"printf %s {line} | timeout 3 socat -u - UNIX-CONNECT:{path} || true")
+        self.host.output(f"printf %s {line} | timeout 60 socat -u - UNIX-CONNECT:{path} || true")
+
+
+def screen(bench: Bench) -> str:
+    """Give the first words of the guest's screen to who looks at it."""
+    path = bench.call("CONSOLE.open", protocol="rfb")["path"]
+    return bench.host.output(
+        f"exec 3< <(exec socat -u UNIX-CONNECT:{path} -); timeout 60 head -c 12 <&3; kill $!"
+    )
 
 
 def clean(bench: Bench) -> None:
