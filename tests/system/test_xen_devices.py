@@ -11,7 +11,7 @@ from tests.system.xen_daemon import DaemonError
 from tests.system.xen_guest import BRIDGE, LOG, VIF, VM, Bench, clean, screen
 from tests.xenlab.lab import Host
 
-pytestmark = [pytest.mark.system, pytest.mark.slow, UNPROVEN]
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +150,7 @@ def test_devices_are_found_again_by_a_new_daemon(bench: Bench) -> None:
     bench.call("VBD.unplug", device="xvdb")
 
 
+@UNPROVEN
 def test_plugging_takes_no_longer_than_with_xl(bench: Bench) -> None:
     """Disk and network device added to a running guest, next to xl, in turns."""
     domid = bench.daemon.domid(VM)
@@ -166,14 +167,14 @@ def test_plugging_takes_no_longer_than_with_xl(bench: Bench) -> None:
         script = f"s=$(date +%s%N); {command} >/dev/null; e=$(date +%s%N); echo $((e-s))"
         figures[kind].append(int(bench.host.output(script, timeout=120).split()[-1]) / 1e9)
 
-    for _ in range(3):
+    for _ in range(2):
         ours("disk", "VBD.plug", device="xvdb", vbd=disk)
         ours("nic", "VIF.plug", device="1", vif=vif)
         bench.call("VBD.unplug", device="xvdb", force=True)
         bench.call("VIF.unplug", device="1", force=True)
         theirs("xl disk", f"xl block-attach {domid} phy:/dev/vdd,xvdf,w")
         theirs("xl nic", f"xl network-attach {domid} bridge={BRIDGE}")
-        bench.host.run(f"xl block-detach --force {domid} xvdf; xl network-detach {domid} 0")
+        bench.host.run(f"xl block-detach --force {domid} xvdf; xl network-detach {domid} 1")
     best = {kind: min(values) for kind, values in figures.items()}
     print("plugging:", ", ".join(f"{kind} {value:.2f} s" for kind, value in best.items()))
     assert best["disk"] <= best["xl disk"]
