@@ -88,7 +88,7 @@ def code(found: Any) -> int:
     return int(str(found[0]).removeprefix("SR_BACKEND_FAILURE_"))
 
 
-def disk(smd: DaemonProcess, sr: str, size: int = 32 * MIB) -> str:
+def disk(smd: DaemonProcess, sr: str, size: int = 12 * MIB) -> str:
     return str(smd.call("VDI.create", sr=sr, vdi_info={"virtual_size": size})["uuid"])
 
 
@@ -124,7 +124,7 @@ def test_disks_live_on_a_server(smd: DaemonProcess, servers: FileServers, kind: 
     snapshot = smd.call("VDI.snapshot", sr=sr, vdi=vdi, vdi_info={})["uuid"]
     write(smd, sr, vdi, 6 * MIB, PATTERN)
     clone = smd.call("VDI.clone", sr=sr, vdi=snapshot, vdi_info={})["uuid"]
-    first = (bytes(5 * MIB) + PATTERN).ljust(32 * MIB, b"\0")
+    first = (bytes(5 * MIB) + PATTERN).ljust(12 * MIB, b"\0")
     second = first[: 6 * MIB] + PATTERN + first[8 * MIB :]
     assert read(smd, sr, snapshot) == first and read(smd, sr, clone) == first
     smd.call("VDI.destroy", sr=sr, vdi=clone)
@@ -231,7 +231,7 @@ def test_lost_server_blocks_nobody_else_and_comes_back(
     local = {"location": str(tmp_path / "local")}
     smd.call("SR.create", sr=other, type="file", device_config=local)
     smd.call("SR.attach", sr=other, type="file", device_config=local)
-    vdi = disk(smd, sr)
+    vdi = disk(smd, sr, 32 * MIB)
     access = smd.call("VDI.open_data", sr=sr, vdi=vdi, mode="replace")
     client = NbdClient(access["socket"], access["export"])
     client.write(0, PATTERN)

@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.system.lab import UNPROVEN
 from tests.xenlab.lab import Host
 
-pytestmark = [pytest.mark.system, UNPROVEN]
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 TIMEOUT_S = 2400
 

@@ -291,3 +291,25 @@ def test_an_sr_whose_record_cannot_be_kept_does_not_stay_on_its_storage(server: 
     assert called == list(keys)
     server.smd.methods["SR.create"] = made
     assert server.do(*create_call)
+
+
+def test_an_sr_of_several_hosts_stays_shared(server: Services) -> None:
+    sr = server.create_sr("nfs", NFS, shared=True)
+    with server.db.transaction() as tx:
+        tx.create("PBD", {"SR": sr, "host": NOBODY})
+    assert server.refusal("SR.set_shared", sr, False) == ["SR_HAS_MULTIPLE_PBDS", sr]
+    assert server.do("SR.get_shared", sr) is True
+
+
+def test_an_sr_in_use_is_not_unplugged(server: Services) -> None:
+    sr = server.create_sr("nfs", NFS, shared=True)
+    (pbd,), vdi = server.do("SR.get_PBDs", sr), server.vdi(sr)
+    with server.db.transaction() as tx:
+        vm = tx.create("VM", {"resident_on": server.here, "power_state": "Running"})
+        tx.create("VBD", {"VM": vm, "VDI": vdi, "currently_attached": True})
+    assert server.refusal("PBD.unplug", pbd) == ["VDI_IN_USE", vdi]
+    statefile = server.vdi(sr)
+    server.put("VDI", statefile, type="ha_statefile")
+    uuid = server.do("VDI.get_uuid", statefile)
+    server.put("pool", server.toolstack.pool, ha_enabled=True, ha_statefiles=(uuid,))
+    assert server.refusal("PBD.unplug", pbd) == ["HA_IS_ENABLED"]

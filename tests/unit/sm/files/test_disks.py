@@ -274,3 +274,12 @@ def test_two_names_for_one_backend_are_not_mixed_up(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "pid").write_text("1")
     assert not StorageDaemon(tmp_path / "a", "vdi").running()
+
+
+def test_image_that_was_never_finished_is_no_damage(host: FileHost) -> None:
+    host.make()
+    left = host.sr_folder / "nodes" / "0.qcow2.new"
+    left.write_bytes(b"")
+    wait(host.sr.detach())
+    host.attach()
+    assert not left.exists() and len(host.vdis()) == 1
