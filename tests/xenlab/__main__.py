@@ -72,6 +72,7 @@ def _add_up(up: argparse.ArgumentParser) -> None:
     up.add_argument("--nics", type=int, default=2, help="NICs besides eth0 (default: 2)")
     up.add_argument("--disks", type=int, default=2, help="blank disks (default: 2)")
     up.add_argument("--cpus", type=int, default=1)
+    up.add_argument("--iommu", action="store_true", help="an IOMMU, and a card (e1000) for a guest")
     up.add_argument("--memory", type=int, default=0, metavar="MIB")
     up.add_argument("--cpu", default="", help="QEMU's name of the processor")
     up.add_argument("--minutes", type=float, default=60.0, help="ends itself after (default: 60)")
@@ -92,6 +93,7 @@ def flavours(options: argparse.Namespace) -> list[qemu.Flavour]:
             disks=options.disks,
             accelerator="kvm" if fast else "tcg",
             cpu=options.cpu or (qemu.KVM_CPU if fast else qemu.TCG_CPU),
+            iommu=options.iommu,
         )
         for number in range(1, options.hosts + 1)
     ]
@@ -185,9 +187,9 @@ def main() -> int:
             case "up":
                 return up(options)
             case "image":
-                for kind in ([], ["--plain"]):
-                    (flavour,) = flavours(parser().parse_args(["up", *kind]))
-                    print(lab.ready_state(flavour, image.image()))
+                for kind in (["--hosts=2"], ["--plain"], ["--iommu"]):
+                    for flavour in flavours(parser().parse_args(["up", *kind])):
+                        print(lab.ready_state(flavour, image.image()))
             case "list":
                 print("".join(f"{name}\n" for name in lab.names()), end="")
             case "prune":
