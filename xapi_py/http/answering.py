@@ -29,7 +29,7 @@ from xapi_py.http.sending import ChunkSender, StreamSender, abandon
 log = logging.getLogger(__name__)
 
 _LONG_ANSWER_BYTES: Final = 256 * 1024
-_UPLOAD_READ_BYTES: Final = 256 * 1024
+_UPLOAD_READ_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-HIGH_WATER_BYTES: Final = 512 * 1024
-LOW_WATER_BYTES: Final = 128 * 1024
+HIGH_WATER_BYTES: Final = 4 << 20
+LOW_WATER_BYTES: Final = 1 << 20
 
 
 class BodyCutShort(Exception):
@@ -18,7 +18,7 @@ class BodyStream:
     """The body of an upload, with back-pressure.
 
     ``pause`` and ``resume`` stop and restart the client when the reader falls
-    behind: at most about 512 KiB wait here.
+    behind: at most about 4 MiB wait here.
     """
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
@@ -26,6 +26,7 @@ class BodyStream:
         self._resume = resume
         self._chunks: deque[bytes] = deque()
         self._waiting_bytes = 0
+        self._needed_bytes = 1
         self._paused = False
         self._ended = False
         self._cut_short = False
@@ -42,23 +43,29 @@ class BodyStream:
         """Whether nothing more will arrive."""
         return self._ended
 
-    async def read(self) -> bytes:
+    async def read(self, at_least: int = 1) -> bytes:
         """Give the next piece, ``b""`` at the end.
 
+        ``at_least``: wait for that many bytes, but for the end, and give all that came.
         Errors: BodyCutShort when the client left too early and all that came
         has been read.  One reader at a time.
         """
-        while not self._chunks:
-            if self._cut_short:
-                raise BodyCutShort(f"after {self.received_bytes} bytes")
-            if self._ended:
-                return b""
+        self._needed_bytes = min(at_least, HIGH_WATER_BYTES)
+        while not self._ended and self._waiting_bytes < self._needed_bytes:
             self._reader = Deferred()
             try:
                 await self._reader
             finally:
                 self._reader = None
-        piece = self._chunks.popleft()
+        if not self._chunks:
+            if self._cut_short:
+                raise BodyCutShort(f"after {self.received_bytes} bytes")
+            return b""
+        if at_least > 1:
+            piece = b"".join(self._chunks)
+            self._chunks.clear()
+        else:
+            piece = self._chunks.popleft()
         self._waiting_bytes -= len(piece)
         if self._paused and self._waiting_bytes <= LOW_WATER_BYTES:
             self._paused = False
@@ -99,7 +106,8 @@ class BodyStream:
 
     def _wake(self) -> None:
         reader = self._reader
-        if reader is not None and not reader.called:
+        enough = self._ended or self._waiting_bytes >= self._needed_bytes
+        if enough and reader is not None and not reader.called:
             reader.callback(None)
 
 

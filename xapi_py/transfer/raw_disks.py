@@ -170,7 +170,9 @@ async def put_import_raw_vdi(
     limit = vdi.virtual_size if vdi is not None else 0
     framed, expected = "chunked" in request.query, _expected(request, limit)
     stream = decoder(form, framed=framed, expected=expected, limit=limit)
-    incoming = _Incoming(call, request, reader_of(request, first), stream)
+    whole = size and "chunked" not in request.query
+    at_least = BLOCK_BYTES if whole else 1  # other clients wait for us when they have sent all
+    incoming = _Incoming(call, request, reader_of(request, first, at_least), stream)
 
     async def work() -> str:
         try:

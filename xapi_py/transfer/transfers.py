@@ -73,15 +73,20 @@ def named(toolstack: Toolstack, cls: str, text: str) -> Row:
     return row if row is not None else toolstack.db.row(cls, toolstack.db.by_uuid(cls, text))
 
 
-def reader_of(request: Request, first: bytes = b"") -> Callable[[], Awaitable[bytes]]:
-    """Give the upload piece by piece, after ``first``; a client that left early ends it too."""
+def reader_of(
+    request: Request, first: bytes = b"", at_least: int = 1
+) -> Callable[[], Awaitable[bytes]]:
+    """Give the upload piece by piece, after ``first``; a client that left early ends it too.
+
+    ``at_least``: bytes of a piece that is not the last one.
+    """
     pending = [first] if first else []
 
     async def read() -> bytes:
         if pending:
             return pending.pop()
         try:
-            return await request.body.read()
+            return await request.body.read(at_least)
         except BodyCutShort:
             return b""
 

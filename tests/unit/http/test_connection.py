@@ -302,15 +302,15 @@ def test_an_upload_on_a_kept_connection_is_followed_by_the_next_request() -> Non
 def test_a_client_that_uploads_faster_than_it_is_read_is_stopped() -> None:
     wait: Deferred[None] = Deferred()
     upload = Upload(wait=wait)
-    served = uploading(upload, PUT + b"Content-Length: 1000000\r\n\r\n")
-    for _ in range(10):
+    served = uploading(upload, PUT + b"Content-Length: 10000000\r\n\r\n")
+    for _ in range(100):
         served.send(b"x" * 65536)
         if served.transport.producerState == "paused":
             break
     assert served.transport.producerState == "paused"
     wait.callback(None)
     assert served.transport.producerState == "producing"
-    served.send(b"x" * (1000000 - sum(map(len, upload.got))))
+    served.send(b"x" * (10000000 - sum(map(len, upload.got))))
     assert upload.outcome == "whole"
 
 
