@@ -202,7 +202,8 @@ class Toolstack:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, 300)) as sender:
             sender.request("PUT", path, data)
             answer = sender.getresponse()
-            assert answer.status == 200, (answer.status, answer.read())
+            text = answer.read()  # the answer begins before the disk is written, and ends after
+            assert answer.status == 200, (answer.status, text)
 
     def start(self, vm: str) -> str:
         """Start a Linux guest and wait until it is up; gives its name."""
@@ -230,8 +231,13 @@ class Toolstack:
         for vm, record in self.x.VM.get_all_records().items():
             if not record["is_control_domain"] and not record["is_default_template"]:
                 self.destroy(vm)
-        for disk in self.x.VDI.get_all_records_where(f'field "SR" = "{self.sr()}"'):
+        for disk in self.disks():
             self.x.VDI.destroy(disk)
+
+    def disks(self) -> list[str]:
+        """List the disks of the local storage, without what lies below snapshots of them."""
+        found = self.x.VDI.get_all_records_where(f'field "SR" = "{self.sr()}"')
+        return [ref for ref, record in found.items() if record["managed"]]
 
     def destroy(self, vm: str) -> None:
         """Remove a guest, or a snapshot, whatever it does now; its disks stay."""
