@@ -50,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--storage-kill-rounds", type=int, default=9, metavar="N", help="kills under disks' work"
     )
+    parser.addoption("--power-cuts", type=int, default=2, metavar="N", help="of a lab machine")
     parser.addoption("--failed-to", metavar="FILE", help="write the names of failed tests there")
     parser.addoption("--kill-seed", type=int, default=1, metavar="N", help="order and moments")
 

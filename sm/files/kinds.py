@@ -95,7 +95,8 @@ class Kind:
             run_folder = self.host.run_folder / "d" / sr
             with disk_errors(errors.backend_failure(errors.SR_UNAVAILABLE, f"no such SR: {sr}")):
                 log = RecordLog(folder / sr / METADATA, hook)
-                store = FolderStore(folder / sr, self.host.uuid, log)
+                mine = config.get("SRmaster", "true") == "true"
+                store = FolderStore(folder / sr, self.host.uuid, log, mine=mine)
             return FileSr(sr, self.type, store, run_folder, self.host.uuid, notify, hook)
         except BaseException:
             self.close_medium(sr, config)

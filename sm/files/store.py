@@ -113,10 +113,9 @@ class FolderBits:
 class FolderStore:
     """An SR in a folder that all its hosts see.  Errors of making one: OSError."""
 
-    mine = True
-
-    def __init__(self, folder: Path, host: str, log: RecordLog) -> None:
+    def __init__(self, folder: Path, host: str, log: RecordLog, *, mine: bool = True) -> None:
         self.folder = folder
+        self.mine = mine
         self._host = host
         os.scandir(folder / "nodes").close()
         self.log: Log = log
@@ -132,10 +131,15 @@ class FolderStore:
         )
 
     def refresh(self) -> None:
-        """This host is in charge."""
+        if not self.mine and self.log.refresh():
+            self.images.look()
 
     def take_charge(self) -> bool:
-        return False
+        if self.mine:
+            return False
+        self.mine = True
+        self.log.refresh()
+        return True
 
     def _locks(self) -> list[list[str]]:
         return [name.rsplit("+", 2) for name in os.listdir(self.folder / "locks")]

@@ -1,6 +1,7 @@
 """Volume SRs on a real kernel: LVM, iSCSI with CHAP and two paths, an adapter, FCoE, power cuts.
 
 What happens inside the lab is in ``block_inside.py`` and ``block_load.py``.
+``--power-cuts 20`` for the long run; the default is short.
 """
 
 import contextlib
@@ -13,19 +14,18 @@ from tests.xenlab.errors import LabError
 from tests.xenlab.lab import Host
 
 __all__ = ["plain_lab"]
-pytestmark = [pytest.mark.system, pytest.mark.slow, UNPROVEN]
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 ENTER = "modprobe fuse; cd /opt/xapi-py &&"
-CUTS = 2
 
 
 @pytest.mark.parametrize(
     "name",
     [
         "test_local",
-        "test_full_thick_group_says_44",
-        "test_iscsi_with_chap_and_two_paths",
+        pytest.param("test_full_thick_group_says_44", marks=UNPROVEN),
+        pytest.param("test_iscsi_with_chap_and_two_paths", marks=UNPROVEN),
         "test_adapter",
-        "test_fcoe",
+        pytest.param("test_fcoe", marks=UNPROVEN),
     ],
 )
 def test_inside(plain_lab: Host, name: str) -> None:
@@ -34,14 +34,15 @@ def test_inside(plain_lab: Host, name: str) -> None:
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-def test_power_cuts_lose_nothing(plain_lab: Host) -> None:
+@UNPROVEN
+def test_power_cuts_lose_nothing(plain_lab: Host, request: pytest.FixtureRequest) -> None:
     program = f"{ENTER} python3 -m tests.system.block_load"
     plain_lab.output(f"{program} begin && sync", timeout=600)
-    for seed in range(CUTS):
+    for seed in range(request.config.getoption("--power-cuts")):
         work = f"({program} load 3600 {seed} >/run/load 2>&1 &)"
         cut = "until grep -q working /run/load; do sleep 0.1; done; sleep $1; echo b"
         with contextlib.suppress(OSError, LabError):
-            command = f"{work}; set -- {20 + 7 * seed}; {cut} >/proc/sysrq-trigger"
+            command = f"{work}; set -- {20 + 7 * seed % 60}; {cut} >/proc/sysrq-trigger"
             plain_lab.run(command, timeout=600)
         time.sleep(2)
         plain_lab.agent.wait(600)

@@ -12,6 +12,7 @@ import pytest
 from sm.contract import VdiSpec
 from sm.files.storage_daemon import StorageDaemon
 from tests.unit.sm.files.file_host import MIB, FileHost, code, needs_qemu, wait
+from xapi_py.base.names import new_uuid
 from xapi_py.base.rpc.errors import RpcError
 
 pytestmark = needs_qemu
@@ -283,3 +284,22 @@ def test_image_that_was_never_finished_is_no_damage(host: FileHost) -> None:
     wait(host.sr.detach())
     host.attach()
     assert not left.exists() and len(host.vdis()) == 1
+
+
+def test_host_that_is_not_in_charge_leaves_the_work_of_others_alone(
+    host: FileHost, tmp_path: Path
+) -> None:
+    vdi = host.make().uuid
+    begun = host.sr_folder / "nodes" / f"{new_uuid()}.qcow2"  # nobody's yet
+    begun.write_bytes(host.image(vdi).read_bytes())
+    other = FileHost(tmp_path, host="other")
+    config = {"location": str(tmp_path / "disks"), "SRmaster": "false"}
+    other.attach(config, host.sr_uuid)
+    assert begun.exists() and set(other.vdis()) == {vdi}
+    snapshot = wait(host.sr.vdi_snapshot(vdi, VdiSpec())).uuid
+    wait(other.sr.vdi_activate(snapshot, False))
+    wait(other.sr.vdi_deactivate(snapshot))
+    wait(other.sr.detach())
+    other.attach({**config, "SRmaster": "true"}, host.sr_uuid)
+    assert not begun.exists()
+    wait(other.sr.detach())
