@@ -22,7 +22,7 @@ ENTER = "modprobe fuse; cd /opt/xapi-py &&"
     "name",
     [
         "test_local",
-        pytest.param("test_full_thick_group_says_44", marks=UNPROVEN),
+        "test_full_thick_group_says_44",
         pytest.param("test_iscsi_with_chap_and_two_paths", marks=UNPROVEN),
         "test_adapter",
         pytest.param("test_fcoe", marks=UNPROVEN),
