@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 POLL_S: Final = 2.0
 """How often speed, duplex and LACP are looked at, which nothing announces."""
+REST: Final = 20
+"""A look is followed by a pause of so many times what it took: many devices, or a slow machine."""
+POLL_MAX_S: Final = 10.0
 _GROUPS: Final = 1 | 1 << 4 | 1 << 8  # links, IPv4 and IPv6 addresses
 _RECEIVE_BYTES: Final = 1 << 17
 
@@ -35,6 +38,8 @@ class Monitor:
         self._known: dict[str, Link] = {}
         self._looking = False
         self._again = False
+        self._began_s = 0.0
+        self._took_s = 0.0
         self._timer: Any = None
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._socket.setblocking(False)
@@ -79,17 +84,20 @@ class Monitor:
             self._look()
 
     def _tick(self) -> None:
-        self._timer = self._reactor.callLater(POLL_S, self._tick)
+        pause_s = min(POLL_MAX_S, max(POLL_S, REST * self._took_s))
+        self._timer = self._reactor.callLater(pause_s, self._tick)
         self._look()
 
     def _look(self) -> None:
         self._again = self._looking
         if not self._looking:
             self._looking = True
+            self._began_s = self._reactor.seconds()
             Deferred.fromCoroutine(self._compare()).addBoth(self._looked)
 
     def _looked(self, outcome: object) -> None:
         self._looking = False
+        self._took_s = self._reactor.seconds() - self._began_s
         if isinstance(outcome, Failure):
             log.warning("looking at the devices failed: %s", outcome.value)
         if self._again and self._timer is not None:
