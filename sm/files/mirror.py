@@ -28,6 +28,9 @@ class MirrorSource:
         self._sr = sr
 
     def _job(self, vdi: str) -> MirrorJob:
+        """Errors: 46 when the backend has ended."""
+        if not self._sr.backends.is_active(vdi) or not self._sr.backends.is_alive(vdi):
+            raise errors.backend_failure(errors.VDI_UNAVAILABLE, "the VDI is not in use")
         return MirrorJob(self._sr.backends.daemon(vdi))
 
     def begin(self, vdi: str, image: Mapping[str, str]) -> None:
@@ -35,8 +38,6 @@ class MirrorSource:
         sr = self._sr
         sr.usable(vdi)
         sr.not_busy(vdi)
-        if not sr.backends.is_active(vdi):
-            raise errors.backend_failure(errors.VDI_UNAVAILABLE, "the VDI is not in use")
         self._job(vdi).start(Path(image["path"]), image["format"])
         sr.busy[vdi] = "it is being moved"
 

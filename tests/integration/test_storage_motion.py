@@ -61,6 +61,24 @@ def test_a_vm_moves_to_its_own_host(client: Client) -> None:
     api.VM.clean_shutdown(vm)
 
 
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_simulated_disk_moves_with_its_vm_paused(client: Client, paused: bool) -> None:
+    api = client.api
+    vdi = client.disk({MIB: DATA})
+    content = client.content(vdi)
+    vm, sr = running_vm(client, vdi), other_sr(client)
+    if paused:
+        api.VM.pause(vm)
+    moved = api.VDI.pool_migrate(vdi, sr, {})
+    (vbd,) = api.VM.get_VBDs(vm)
+    assert api.VBD.get_VDI(vbd) == moved and api.VBD.get_currently_attached(vbd)
+    assert api.VDI.get_SR(moved) == sr and vdi not in api.VDI.get_all()
+    assert api.VM.get_power_state(vm) == ("Paused" if paused else "Running")
+    api.VM.hard_shutdown(vm)
+    assert client.content(moved) == content
+    assert api.VBD.get_VDI(vbd) == moved
+
+
 def test_a_disk_moves_under_a_running_vm(client: Client) -> None:
     api = client.api
     vdi = client.disk({MIB: DATA})

@@ -157,16 +157,24 @@ class _Move:
     # -- while it stands still
 
     async def copied(self, vbd: Row | None) -> Ref:
-        """Move it with its VM paused, or not running."""
+        """Move it with its VM paused, or not running.
+
+        The device is gone meanwhile: only then all that was written is in the image.
+        """
         call, vdi = self._call, Ref(self._row.ref)
         running = vbd is not None and call.db.row("VM", vbd.VM).power_state == "Running"
         async with Undo() as undo:
             if vbd is not None:
                 await _pause(call, undo, vbd)
+                unplug = HANDLERS["VBD.unplug_force_no_safety_check"].handler
+                await unplug(call, vbd.ref)
+                undo.push("plug the old disk", lambda: _plug(call, vbd))
             moved = await self._copy(undo)
             call.forbid_cancel()
             if vbd is not None:
-                await _replug(call, vbd, vdi, moved)
+                undo.push("name the old disk", lambda: _set_disk(call, vbd, vdi))
+                _set_disk(call, vbd, moved)
+                await _plug(call, vbd)
             undo.forget()
         _repoint(call, vdi, moved)
         if vbd is not None and running:
@@ -194,19 +202,6 @@ async def _pause(call: Call, undo: Undo, vbd: Row) -> None:
 async def _unpause(call: Call, vbd: Row) -> None:
     vm = call.db.row("VM", vbd.VM)
     await xenops(call, home(vm), "VM.unpause", {"id": vm.uuid}, vm=vm.ref)
-
-
-async def _replug(call: Call, vbd: Row, old: Ref, new: Ref) -> None:
-    """Let the domain's device go and bring it back with the other disk."""
-    unplug = HANDLERS["VBD.unplug_force_no_safety_check"].handler
-    await unplug(call, vbd.ref)
-    _set_disk(call, vbd, new)
-    try:
-        await _plug(call, vbd)
-    except ApiError:
-        _set_disk(call, vbd, old)
-        await _plug(call, vbd)
-        raise
 
 
 async def _plug(call: Call, vbd: Row) -> None:

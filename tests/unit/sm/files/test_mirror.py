@@ -97,6 +97,19 @@ def test_a_mirror_that_is_given_up_leaves_nothing(pair: Pair) -> None:
     assert code(pair.source.mirror_begin(pair.vdi, {})) == "SR_BACKEND_FAILURE_46"
 
 
+def test_a_disk_that_is_let_go_ends_its_mirror(pair: Pair) -> None:
+    pair.mirror()
+    pair.write(4 * MIB, 4)
+    wait(pair.source.vdi_deactivate(pair.vdi))
+    assert code(pair.source.mirror_state(pair.vdi)) == "SR_BACKEND_FAILURE_46"
+    wait(pair.source.mirror_cancel(pair.vdi))
+    wait(pair.target.mirror_give_up(pair.moved))
+    assert wait(pair.target.scan()) == []
+    pair.host.sr_uuid = pair.source_uuid
+    assert pair.host.content(pair.vdi)[4 * MIB : 5 * MIB] == b"\4" * MIB
+    wait(pair.source.vdi_snapshot(pair.vdi, VdiSpec()))
+
+
 @pytest.mark.parametrize("when", ["while it is mirrored", "once it has switched"])
 def test_who_comes_after_a_crash_finds_out(pair: Pair, when: str) -> None:
     image = pair.mirror()
