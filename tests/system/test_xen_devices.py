@@ -125,6 +125,32 @@ def test_a_network_device_is_seen_and_reached(bench: Bench) -> None:
     bench.daemon.until("the guest answers again", reached)
 
 
+RECEIVE = """
+rm -f /root/flow; nc -l 10.9.8.1 5001 | { head -c 65536 >/dev/null; s=$(date +%s%N); n=$(wc -c)
+echo $n $(($(date +%s%N) - s)) >/root/flow; } >/dev/null 2>&1 </dev/null &
+"""
+
+
+@UNPROVEN
+def test_what_a_guest_sends_is_limited_from_now_on(bench: Bench) -> None:
+    """netback keeps to it; the first 64 KiB are not counted."""
+    found = []
+    for rate, kib in ((100, 500), (200, 1000), (0, 1000)):
+        md = bench.daemon.call("VM.export_metadata", id=VM)
+        md["vifs"][0]["rate_kbps"] = rate
+        bench.daemon.call("VM.import_metadata", md=md)
+        bench.host.output(RECEIVE)
+        bench.type(f"dd if=/dev/zero bs=1024 count={kib} | nc 10.9.8.1 5001")
+        arrived = "[ -s /root/flow ]"
+        bench.daemon.until("all of it came", lambda: bench.host.run(arrived).returncode == 0)
+        count, nanoseconds = bench.host.output("cat /root/flow").split()
+        found.append(int(count) / 1024 / (int(nanoseconds) / 1e9))
+    print("limits of 100, 200 and none:", *(f"{rate:.0f}" for rate in found), "KiB/s")
+    assert 70 < found[0] < 110
+    assert 140 < found[1] < 220
+    assert found[2] > 300
+
+
 def test_a_bridge_that_is_not_there_leaves_nothing(bench: Bench) -> None:
     vif = {"device": "1", "mac": "00:16:3e:00:00:11", "bridge": "nosuch"}
     with pytest.raises(DaemonError):
