@@ -134,6 +134,10 @@ echo $n $(($(date +%s%N) - s)) >/root/flow; } >/dev/null 2>&1 </dev/null &
 @UNPROVEN
 def test_what_a_guest_sends_is_limited_from_now_on(bench: Bench) -> None:
     """netback keeps to it; the first 64 KiB are not counted."""
+
+    def measured() -> bool:
+        return bench.host.run("[ -s /root/flow ]").returncode == 0
+
     found = []
     for rate, kib in ((100, 500), (200, 1000), (0, 1000)):
         md = bench.daemon.call("VM.export_metadata", id=VM)
@@ -141,8 +145,7 @@ def test_what_a_guest_sends_is_limited_from_now_on(bench: Bench) -> None:
         bench.daemon.call("VM.import_metadata", md=md)
         bench.host.output(RECEIVE)
         bench.type(f"dd if=/dev/zero bs=1024 count={kib} | nc 10.9.8.1 5001")
-        arrived = "[ -s /root/flow ]"
-        bench.daemon.until("all of it came", lambda: bench.host.run(arrived).returncode == 0)
+        bench.daemon.until("all of it came", measured)
         count, nanoseconds = bench.host.output("cat /root/flow").split()
         found.append(int(count) / 1024 / (int(nanoseconds) / 1e9))
     print("limits of 100, 200 and none:", *(f"{rate:.0f}" for rate in found), "KiB/s")
