@@ -8,6 +8,7 @@ from xapi_py.api.registry import HANDLERS, message
 from xapi_py.api.storage_calls import COPY_DEADLINE_S, host_of, on_host, storage_operation
 from xapi_py.api.vdi.copy import common_host, copy_data, following, info_of
 from xapi_py.api.vdi.destroy import destroy_vdi
+from xapi_py.api.vm import disks
 from xapi_py.api.vm.domain import home, xenops
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref, new_uuid
@@ -48,7 +49,7 @@ async def pool_migrate(call: Call, vdi: Ref, sr: Ref, options: dict[str, str]) -
         moved = await move.mirrored(plugged[0]) if plugged else None
         if moved is None:
             moved = await move.copied(plugged[0] if plugged else None)
-    await destroy_vdi(call, vdi)
+    await disks.destroy_condemned(call, [vdi])
     return moved
 
 
@@ -64,7 +65,7 @@ async def move_live(call: Call, vdi: Ref, sr: Ref, vbd: Row) -> Ref | None:
         call.allow_cancel()
         moved = await _Move(call, host, row, target).mirrored(vbd)
     if moved is not None:
-        await destroy_vdi(call, vdi)
+        await disks.destroy_condemned(call, [vdi])
     return moved
 
 
@@ -218,10 +219,11 @@ def _set_disk(call: Call, vbd: Row, vdi: Ref) -> None:
 
 
 def _repoint(call: Call, old: Ref, new: Ref) -> None:
-    """Make everything that names the old disk name the new one."""
+    """Make everything that names the old disk name the new one; the old one is to go."""
     row = call.db.row("VDI", old)
     with call.db.transaction() as tx:
         for ref in tuple(row.VBDs):
             tx.set("VBD", ref, "VDI", new)
         for ref in tuple(row.snapshots):
             tx.set("VDI", ref, "snapshot_of", new)
+        disks.condemn(call.db, tx, [old])
