@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from tests.system.lab import UNPROVEN
 from tests.system.xen_daemon import DaemonError, metadata
 from tests.system.xen_guest import VIF, VM, Bench, clean, screen
 from tests.xenlab.lab import Host
@@ -94,7 +93,6 @@ def test_it_obeys_the_power_button(bench: Bench) -> None:
     assert bench.call("VM.stat")["last_shutdown"]["reason"] == "poweroff"
 
 
-@UNPROVEN
 def test_a_guest_whose_emulator_dies_has_crashed(bench: Bench) -> None:
     domid = bench.daemon.domid(VM)
     bench.host.output(f"kill -9 $(xenstore-read /local/domain/{domid}/qemu-pid)")
@@ -102,7 +100,6 @@ def test_a_guest_whose_emulator_dies_has_crashed(bench: Bench) -> None:
     assert bench.call("VM.stat")["last_shutdown"]["reason"] == "crash"
 
 
-@UNPROVEN
 def test_an_emulator_that_does_not_start_is_named(bench: Bench) -> None:
     bench.call("VM.shutdown", force=True)
     md = hvm()

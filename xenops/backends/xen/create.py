@@ -130,7 +130,7 @@ class Creation:
         released = store.release(domid)
         released.addErrback(lambda failure: failure.trap(StoreError))
         kinds = await store.children("/local/domain/0/backend")
-        gone = [paths.home(domid), paths.mirror(domid), paths.libxl(domid)]
+        gone = [paths.home(domid), paths.mirror(domid), paths.libxl(domid), paths.emulator(domid)]
         gone += [f"/local/domain/0/backend/{kind}/{domid}" for kind in kinds]
         if alone:
             gone += [paths.vm_tree(vm), paths.private(vm)]

@@ -293,5 +293,6 @@ class XenBench:
         """Name what is in xenstore and Xen beyond a host without guests."""
         known = {"/", "/local", "/local/domain", "/local/domain/0", "/local/domain/0/name"}
         shared = {"/vm", "/xenops", "/xenops/domain", "/libxl", "/xapi"}
+        shared |= {"/local/domain/0/device-model"}
         nodes = sorted(set(self.server.tree) - known - shared)
         return nodes + [f"domain {d.domid}" for d in self.xen.domains() if d.domid]

@@ -112,7 +112,10 @@ def test_a_guest_finds_its_tree_as_the_reference_writes_it(host: Host) -> None:
 
 def test_nothing_is_left_of_a_destroyed_domain(host: Host) -> None:
     domid = host.running()
+    emulator = f"/local/domain/0/device-model/{domid}/state"  # of one that has died since
+    host.server.put(emulator, "running")
     done(host.backend.destroy(domid))
+    assert host.server.value(emulator) is None
     assert host.xen.leftovers() == []
     assert host.server.introduced == {}
     assert host.backend.domains() == []
