@@ -126,7 +126,8 @@ def test_a_network_device_is_seen_and_reached(bench: Bench) -> None:
 
 
 RECEIVE = """
-rm -f /root/flow; socat -u TCP-LISTEN:5001,bind=10.9.8.1,reuseaddr - </dev/null | { head -c 65536 >/dev/null; s=$(date +%s%N); n=$(wc -c)
+rm -f /root/flow; socat -u TCP-LISTEN:5001,bind=10.9.8.1,reuseaddr - </dev/null |
+{ head -c 65536 >/dev/null; s=$(date +%s%N); n=$(wc -c)
 echo $n $(($(date +%s%N) - s)) >/root/flow; } >/dev/null 2>&1 </dev/null &
 """
 
