@@ -86,7 +86,9 @@ class RealHost(FileHost):
 
     def volumes(self) -> dict[str, tuple[int, bool]]:
         """Sizes in MiB, and whether they are active, as LVM says."""
-        command = ["lvs", "--reportformat", "json", "--units", "m", "--nosuffix"]
+        # A LUN that was used as a multipath device before is one no longer.
+        seen = "devices { multipath_component_detection=0 }"
+        command = ["lvs", "--config", seen, "--reportformat", "json", "--units", "m", "--nosuffix"]
         command += ["-o", "lv_name,lv_size,lv_attr", self.group]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         (report,) = json.loads(text)["report"]
