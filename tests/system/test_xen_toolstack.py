@@ -165,6 +165,7 @@ def test_a_guest_that_crashes_is_started_again(stack: Toolstack) -> None:
     stack.x.VM.hard_shutdown(vm)
 
 
+@UNPROVEN  # the error was seen, the test has not passed as a whole
 def test_a_guest_that_ignores_the_shutdown_goes_on(stack: Toolstack) -> None:
     vm = stack.vm("deaf", "pv")
     stack.start(vm)
