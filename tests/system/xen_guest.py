@@ -21,6 +21,11 @@ class Bench:
         self.host = host
         self.networkd()
         self.daemon = XenDaemon(host)
+        host.output(
+            f"for i in $(seq 300); do [ -S {FOLDER}/networkd.sock ] && exit 0; sleep 1; done; "
+            f"cat {FOLDER}/networkd.out; exit 1",
+            timeout=330,
+        )
 
     def networkd(self) -> None:
         """Start the network daemon with a bridge that the control domain is in.
