@@ -15,6 +15,7 @@ from tests.xenlab.lab import Host
 
 __all__ = ["plain_lab"]
 pytestmark = [pytest.mark.system, pytest.mark.slow]
+BOOT = "cat /proc/sys/kernel/random/boot_id"
 ENTER = "modprobe fuse; cd /opt/xapi-py &&"
 
 
@@ -39,11 +40,20 @@ def test_power_cuts_lose_nothing(plain_lab: Host, request: pytest.FixtureRequest
     program = f"{ENTER} python3 -m tests.system.block_load"
     plain_lab.output(f"{program} begin && sync", timeout=600)
     for seed in range(request.config.getoption("--power-cuts")):
-        work = f"({program} load 3600 {seed} >/run/load 2>&1 &)"
-        cut = "until grep -q working /run/load; do sleep 0.1; done; sleep $1; echo b"
-        with contextlib.suppress(OSError, LabError):
-            command = f"{work}; set -- {20 + 7 * seed % 60}; {cut} >/proc/sysrq-trigger"
-            plain_lab.run(command, timeout=600)
-        time.sleep(2)
-        plain_lab.agent.wait(600)
+        before, delay = plain_lab.output(BOOT), 20 + 7 * seed % 60
+        until = "until grep -q working /run/load; do sleep 0.1; done"
+        cut = f"{until}; sleep {delay}; echo b >/proc/sysrq-trigger"
+        work = f"({program} load 3600 {seed} >/run/load 2>&1 & {cut}) >/dev/null 2>&1 &"
+        plain_lab.run(work, timeout=60)
+        end = time.monotonic() + 900
+        while boot(plain_lab) in ("", before):
+            assert time.monotonic() < end, "the machine does not come back"
+            time.sleep(2)
         print(plain_lab.output(f"{program} check", timeout=900))
+
+
+def boot(host: Host) -> str:
+    """Which start of the machine this is; nothing while it is away."""
+    with contextlib.suppress(OSError, LabError):
+        return str(host.run(BOOT, timeout=10).stdout)
+    return ""
