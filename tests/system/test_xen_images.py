@@ -59,7 +59,6 @@ def test_a_checkpoint_can_be_gone_back_to(bench: Bench) -> None:
     remembered(bench, "before")
 
 
-@UNPROVEN
 def test_an_image_that_is_none_leaves_the_vm_suspended(bench: Bench) -> None:
     bench.guest()
     bench.call("VM.suspend", disk=IMAGE)
@@ -72,7 +71,6 @@ def test_an_image_that_is_none_leaves_the_vm_suspended(bench: Bench) -> None:
     assert bench.daemon.state(VM) == "Running"
 
 
-@UNPROVEN
 def test_a_full_image_disk_lets_the_guest_go_on(bench: Bench) -> None:
     bench.guest()
     remember(bench, "still")
