@@ -29,7 +29,7 @@ def bench(_bench: Bench) -> Iterator[Bench]:
     clean(_bench)
 
 
-@pytest.mark.parametrize("ty", [pytest.param("PV", marks=UNPROVEN), "PVH"])
+@pytest.mark.parametrize("ty", ["PV", "PVH"])
 def test_a_suspended_guest_comes_back_with_its_memory(bench: Bench, ty: str) -> None:
     bench.guest(ty, vifs=[VIF])
     remember(bench, "apple")
@@ -43,7 +43,6 @@ def test_a_suspended_guest_comes_back_with_its_memory(bench: Bench, ty: str) -> 
     remembered(bench, "apple")
 
 
-@UNPROVEN
 def test_a_checkpoint_can_be_gone_back_to(bench: Bench) -> None:
     bench.guest()
     remember(bench, "before")
