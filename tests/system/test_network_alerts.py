@@ -50,6 +50,7 @@ class WatchingServer(Services):
             addReader=lambda reader: None,
             removeReader=lambda reader: None,
             callLater=self.clock.callLater,
+            seconds=self.clock.seconds,
         )
         self.monitor = Monitor(self.parts.backend, self.parts.desired, self.parts.feed, reactor)
         self.wait(self.monitor.start())

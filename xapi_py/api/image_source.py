@@ -7,21 +7,27 @@ Source: QEMU, docs/interop/qcow2.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Final
 
 from xapi_py.api.disk_data import Extent
 from xapi_py.base.image_locks import lock_against_writers
+from xapi_py.base.lazy import LazyModule
 
 CACHED_UNITS: Final = 8
 _OFFSET: Final = 0x00FFFFFFFFFFFE00
 _COMPRESSED: Final = 1 << 62
 _NOBODY: Final = -1
 
-Numbers = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.int64]
+    Holders = NDArray[np.int8]
+    Mask = NDArray[np.bool_]
+else:
+    np = LazyModule("numpy")
+    Numbers = Holders = Mask = Any
 
 
 class UnreadableImage(OSError):
@@ -41,7 +47,7 @@ class _Image:
 class _Unit:
     """The clusters of a part of the disk: who holds each, and where; place 0 for zeros."""
 
-    holder: npt.NDArray[np.int8]
+    holder: Holders
     place: Numbers
 
 

@@ -20,7 +20,7 @@ def pool(tmp_path: Path) -> Pool:
 
 @pytest.fixture
 def copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Copies of disks that are bare records."""
+    """Copies of disks that are bare records, of SRs that mirror nothing."""
     made: list[str] = []
 
     async def copy(call: Any, vdi: str, sr: str, operation: str = "copy") -> str:
@@ -28,11 +28,15 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             made.append(make_vdi(tx, {"SR": sr, "name_label": "copy"}))
         return made[-1]
 
+    async def no_mirror(*arguments: Any) -> None:
+        return None
+
     async def destroy(call: Any, vdis: Any) -> None:
         with call.db.transaction() as tx:
             for vdi in vdis:
                 tx.delete("VDI", vdi)
 
+    monkeypatch.setattr(storage_motion, "move_live", no_mirror)
     monkeypatch.setattr(storage_motion, "copy_to_sr", copy)
     monkeypatch.setattr(disks, "destroy_condemned", destroy)
     yield made
