@@ -176,7 +176,7 @@ class Events:
                 told = max(told, max(row.modified for row in part.rows))
             if part.gone:
                 told = max(told, max(generation for _, generation in part.gone))
-        return told
+        return min(told, self._published)  # rows may have changed again since: they come again
 
     def _counts(self) -> dict[str, int]:
         return {name: len(rows) for name, rows in self._rows_of.items()}
@@ -190,8 +190,18 @@ class Events:
             else:
                 refs = [ref for cls, ref in subscription.objects if cls == name]
                 rows = [row for r in refs if (row := self._db.find(name, r)) is not None]
-            found.append(Part(name, "add", rows))
+            found.append(Part(name, "add", self._known(rows)))
         return _ordered(found)
+
+    def _known(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Leave out objects that are younger than the token.
+
+        Their commits are not durable yet: told of now, they would come again as new, and one
+        that goes before that would never be told to have gone.
+        """
+        if self._db.generation == self._published:
+            return rows
+        return [row for row in rows if row.created_generation <= self._published]
 
     def _since(self, subscription: Subscription, since: int) -> tuple[Part, ...]:
         adds: list[Part] = []
@@ -199,9 +209,13 @@ class Events:
         dels: list[Part] = []
         for name in subscription.names(self._classes):
             changes = self._db.changes(name, since)
-            added: Sequence[Row] = changes.added
+            added = self._known(changes.added)
             modified: Sequence[Row] = changes.modified
-            gone = [(ref, at) for ref, at, created in changes.deleted if created <= since]
+            gone = [
+                (ref, at)
+                for ref, at, created in changes.deleted
+                if created <= since and at <= self._published
+            ]
             if not subscription.wants_class(name):
                 wanted = subscription.objects
                 added = [row for row in added if (name, row.ref) in wanted]

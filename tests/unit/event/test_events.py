@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
+from tests.unit.db.slow_engine import SlowEngine
 from xapi_py.base.errors import ApiError
 from xapi_py.base.names import Ref
 from xapi_py.base.slices import Slices
@@ -68,6 +69,65 @@ class World:
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+class SlowWorld:
+    """Events of a database whose commits become durable when told to."""
+
+    def __init__(self) -> None:
+        self.engine, self.clock = SlowEngine(), Clock()
+        self.db = Database(load_model("all"), self.engine, self.clock)
+        self.events = Events(self.db, NEWEST, self.clock, lambda session: True)
+
+    def settle(self) -> None:
+        """Let everything become durable and known."""
+        for _ in range(4):
+            self.clock.advance(0)
+            while self.engine.waiting:
+                self.engine.keep()
+
+    def ask(self, *classes: str, since: int | None) -> Batch:
+        subscription = self.events.subscription(classes)
+        nobody: Any = None
+        batch = self.events.wait(nobody, subscription, since, 0)
+        assert isinstance(batch, Batch)
+        return batch
+
+
+@pytest.mark.parametrize("classes", [("*",), ("network",)])
+@pytest.mark.parametrize("from_start", [True, False])
+def test_an_object_that_goes_soon_after_it_came_is_told_to_have_gone(
+    classes: tuple[str, ...], from_start: bool
+) -> None:
+    world = SlowWorld()
+    since = None if from_start else world.events.generation
+    with world.db.transaction() as tx:
+        ref = tx.create("network", {"name_label": "short"})
+    early = world.ask(*classes, since=since)
+    world.settle()
+    with world.db.transaction() as tx:
+        tx.delete("network", ref)
+    world.settle()
+    late = world.ask(*classes, since=early.generation)
+    known = set()
+    for event in (*early.events, *late.events):
+        (known.discard if event.operation == "del" else known.add)(event.ref)
+    assert ref not in known
+
+
+def test_changes_that_are_not_durable_yet_are_told_in_time() -> None:
+    world = SlowWorld()
+    with world.db.transaction() as tx:
+        a = tx.create("network", {"name_label": "a"})
+    world.settle()
+    token = world.events.generation
+    with world.db.transaction() as tx:
+        b = tx.create("network", {"name_label": "b"})
+        tx.set("network", a, "name_label", "changed")
+    early = world.ask("network", since=token)
+    world.settle()
+    late = world.ask("network", since=early.generation)
+    assert {(event.operation, event.ref) for event in late.events} == {("add", b), ("mod", a)}
 
 
 def test_an_empty_token_gives_every_object_as_add(world: World) -> None:
