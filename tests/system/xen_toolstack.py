@@ -254,7 +254,9 @@ class Toolstack:
 
     def visit(self, address: str = GUEST_ADDRESS) -> tuple[int, float]:
         """Ask a guest how often it was asked, and for how many seconds it has run."""
-        words = self.host.output(f"nc -w 20 {address} 9000 </dev/null", timeout=60).split()
+        ask = f"nc -w 20 {address} 9000 </dev/null"
+        until = f"for i in $(seq 20); do {ask} && exit 0; sleep 1; done; exit 1"
+        words = self.host.output(until, timeout=480).split()  # its network comes up meanwhile
         return int(words[words.index("connection") + 1]), float(words[-1])
 
 
